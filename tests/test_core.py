@@ -1,0 +1,45 @@
+# Generated from nbs/00_core.ipynb; edit the notebook, not this file
+import os, platform, random, subprocess, tempfile
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+import numpy as np, torch
+import torch.nn.functional as F
+from torch import Tensor
+from fastcore.test import *
+import matplotlib.pyplot as plt
+from stereo_kd.core import *
+
+def test_normalize_roundtrip():
+    grey = torch.tensor(IMAGENET_MEAN)[:,None,None].expand(3,2,2)
+    test_close(normalize(grey).abs().max(), 0, eps=1e-7)
+    img = torch.rand(2,3,4,5, generator=torch.Generator().manual_seed(0))
+    test_close(denormalize(normalize(img)), img, eps=1e-6)
+    test_close(normalize(torch.ones(3,1,1))[0], (1-0.485)/0.229, eps=1e-5)
+
+def test_pad_to_keeps_the_corner():
+    x = torch.arange(15.).view(1,1,3,5)
+    p = pad_to(x, 4)
+    test_eq(tuple(p.shape), (1,1,4,8))
+    test_eq(p[...,:3,:5], x)
+    test_eq(p[0,0,3,7].item(), 14.)
+    assert pad_to(p, 4) is p
+
+def test_check_pair_names_both_shapes():
+    test_fail(lambda: check_pair(torch.zeros(1,3,4,4), torch.zeros(1,3,4,5)), contains='(1, 3, 4, 4) != (1, 3, 4, 5)')
+
+def test_seeds_repeat():
+    def draw(s): set_seed(s); return random.random(), np.random.rand(), torch.rand(1).item()
+    test_eq(draw(3), draw(3)); test_ne(draw(3), draw(4))
+    test_eq(environment()['torch'].split('+')[0], torch.__version__.split('+')[0])
+
+def test_full_disk_leaves_the_old_file():
+    import errno
+    with tempfile.TemporaryDirectory() as d:
+        f = Path(d)/'runs'/'a.txt'
+        with atomic_write(f) as tmp: tmp.write_text('old')
+        def full():
+            with atomic_write(f) as tmp:
+                tmp.write_text('half'); raise OSError(errno.ENOSPC, 'No space left on device')
+        test_fail(full, contains='a.txt: No space left')
+        test_eq(f.read_text(), 'old'); test_eq([p.name for p in f.parent.iterdir()], ['a.txt'])

@@ -1,0 +1,107 @@
+# Generated from nbs/10_data.synthetic.ipynb; edit the notebook, not this file
+from functools import lru_cache
+import numpy as np, torch
+import torch.nn.functional as F
+from torch import Tensor
+from stereo_kd.core import normalize
+import time
+import matplotlib.pyplot as plt
+from fastcore.test import *
+import pytest
+from stereo_kd.data.synthetic import *
+
+def test_seeds_are_distinct():
+    seeds = {pair_seed(s,i) for s in range(20) for i in range(500)}
+    test_eq(len(seeds), 10_000); test_eq(pair_seed(3,5), pair_seed(3,5))
+    assert abs(sum(s>>62 for s in seeds)/10_000-.5)<.02 # the top bit is fair
+
+def test_atlas_is_bytes():
+    t = atlas(64, 8)
+    test_eq((255*t).round(), 255*t) # bytes, so that rounding cannot differ between machines
+    test_eq(tuple(t.shape), (8,64,64,3)); assert t.amin((1,2)).max()==0 and t.amax((1,2)).min()==1
+    assert all((t[i]-t[j]).abs().mean()>.05 for i in range(8) for j in range(i))
+
+def test_both_views_agree():
+    size = (96,192); x,y = pixels(size)
+    scenes,_ = draw_scenes(0, range(12), size)
+    left,_ = render_disparity(scenes, x, y, size[1])
+    back,_ = render_disparity(scenes, x-left, y, size[1], right=True)
+    seen = visible(scenes, left)
+    test_close(back[seen], left[seen], eps=2e-2)
+    assert (back[~seen & (x-left>=0)] > left[~seen & (x-left>=0)]).all()
+    assert .6<seen.float().mean()<.95 and left.min()>0
+
+def test_boxes_lose_nothing():
+    size = (96,192); x,y = pixels(size)
+    for i in range(12):
+        scenes,_ = draw_scenes(2, [i], size)
+        whole = scenes|dict(boxes=[(slice(0,96),slice(0,192),slice(0,192))]*N_LAYERS)
+        for right in (False,True):
+            for a,b in zip(render_disparity(scenes, x, y, 192, right), render_disparity(whole, x, y, 192, right)):
+                assert (a!=b).float().mean()<1e-4 or not right and (a==b).all(), (i, right, (a!=b).float().mean())
+
+def test_occlusion_equals_left_right_check():
+    size = (96,192); x,y = pixels(size)
+    scenes,_ = draw_scenes(1, range(12), size)
+    left,_ = render_disparity(scenes, x, y, size[1])
+    right,_ = render_disparity(scenes, x, y, size[1], right=True)
+    xr = (x-left).round().long()
+    check = (right.gather(2, xr.clamp(0, size[1]-1))-left).abs()<1
+    check &= (x-left>=0)
+    differ = check!=visible(scenes, left)
+    assert differ.float().mean()<.03, differ.float().mean()
+    edge = F.max_pool2d(right, 3, 1, 1)+F.max_pool2d(-right, 3, 1, 1)>1 # near a jump of the right map
+    near_edge = edge.gather(2, xr.clamp(0, size[1]-1))
+    assert (differ & ~near_edge & (xr>0)).float().mean()<.002
+
+def test_lookup_is_bilinear_and_endless():
+    tex = atlas(64, 8); k = torch.tensor([3])
+    test_close(lookup(tex, k, torch.tensor([10.25]), torch.tensor([7.])), .75*tex[3,7,10]+.25*tex[3,7,11], eps=1e-6)
+    u = torch.tensor([20.5]); v = torch.tensor([33.])
+    test_close(lookup(tex, k, u, v), lookup(tex, k, -u, v), eps=1e-6)
+    test_close(lookup(tex, k, u, v), lookup(tex, k, u+128, v+128), eps=1e-5)
+
+def test_noise_is_normal_and_keyed():
+    n = noise(torch.tensor([1,2]), (64,64,3))
+    assert abs(n.mean())<.02 and abs(n.std()-1)<.02
+    assert abs((n[0]*n[1]).mean())<.03 and abs((n[:,1:]*n[:,:-1]).mean())<.03 and abs((n[:,:,1:]*n[:,:,:-1]).mean())<.03
+
+def test_warping_gives_the_left_image_back():
+    r = SyntheticPairs(16, (96,192), cameras=False, occluded=False).render(range(16))
+    x,_ = pixels((96,192)); xr = (x-r['disp']).clamp(0, 190.999)
+    i = xr.long(); f = (xr-i)[:,None]
+    pick = lambda k: r['right'].gather(3, (i+k)[:,None].expand(-1,3,-1,-1))
+    err = (pick(0)+(pick(1)-pick(0))*f-r['left']).abs().mean(1)
+    seen = r['visible']
+    assert 255*err[seen].median()<1, 255*err[seen].median()
+    assert 255*err[seen].mean()<4 and err[seen].mean()*4<err[~seen].mean()
+    unmoved = (r['right']-r['left']).abs().mean(1)
+    assert unmoved[seen].mean()>8*err[seen].mean() # and zero disparity does not
+
+def test_same_index_same_bytes():
+    ds = SyntheticPairs(100, (64,128), seed=7)
+    whole = ds.render([3,50,9,4,8,77,20])
+    for pos,i in ((0,3),(1,50),(6,20)):
+        alone = ds.render([i]); other = ds.render([i,60])
+        for k in ('left','right','disp'):
+            test_eq(alone[k][0].numpy().tobytes(), whole[k][pos].numpy().tobytes())
+            test_eq(other[k][0].numpy().tobytes(), whole[k][pos].numpy().tobytes())
+    assert (SyntheticPairs(100, (64,128), seed=8).render([3])['left']-whole['left'][:1]).abs().mean()>.05
+
+def test_workers_do_not_matter():
+    from torch.utils.data import DataLoader
+    ds = SyntheticPairs(6, (64,128))
+    a = [b for b in DataLoader(ds, batch_size=3, num_workers=0)]
+    b = [b for b in DataLoader(ds, batch_size=3, num_workers=2)]
+    for p,q in zip(a, b): test_eq(p[0].numpy().tobytes(), q[0].numpy().tobytes())
+
+def test_occluded_pixels_can_be_left_out():
+    all_,noc = SyntheticPairs(4, (64,128)),SyntheticPairs(4, (64,128), occluded=False)
+    va,vn = (d.batch(range(4))[3] for d in (all_,noc))
+    assert va.all() and .5<vn.float().mean()<.97 and not (vn & ~va).any()
+    test_fail(lambda: all_[4], exc=IndexError)
+
+@pytest.mark.cuda
+def test_gpu_makes_the_same_bytes():
+    a,b = (SyntheticPairs(8, (64,128), device=d).render(range(8)) for d in ('cpu','cuda'))
+    test_eq((255*a['left']).round(), (255*b['left']).round().cpu())

@@ -1,0 +1,36 @@
+# Generated from nbs/23_models.base.ipynb; edit the notebook, not this file
+from torch import nn, Tensor
+from stereo_kd.core import check_pair, pad_to
+from stereo_kd.models.regression import disparity_tail
+import torch
+from fastcore.test import *
+from fastai.torch_core import to_detach, to_float, to_cpu
+from stereo_kd.models.cost_volume import correlation_volume
+from stereo_kd.models.base import *
+
+def test_output_survives_fastai():
+    t = torch.ones(1,2, requires_grad=True)*2
+    out = StereoOutput([[[t],[t]], t, [t], [t.half()], {}])
+    for f in (to_detach, to_float, to_cpu):
+        res = f(out)
+        assert isinstance(res, StereoOutput)
+        test_eq(tuple(res.disparity[-1].shape), (1,2))
+    assert not to_detach(out).disparity[-1].requires_grad and out.aggregation[0].requires_grad
+    test_fail(lambda: out.disparities, exc=AttributeError)
+
+def test_any_size_and_any_stage():
+    class Net(StereoNet):
+        def features(self, image): return [image[...,::4,::4]]
+        def cost_volume(self, left, right): return correlation_volume(left[-1], right[-1], self.max_disp//4)
+        def aggregation(self, volume, left): return [volume]
+    x = torch.randn(2,3,37,70)
+    out = Net(48)(x, x.clone())
+    test_eq(tuple(out.disparity[-1].shape), (2,37,70)); test_eq(tuple(out.aggregation[-1].shape), (2,12,12,20))
+    out = Net(48)(x, x.clone(), upto='cost_volume')
+    assert out.cost_volume is not None and out.aggregation is None and out.disparity is None
+    test_eq(Net(96)(x, x.clone(), upto='cost_volume').cost_volume.shape[1], 24)
+
+def test_bad_arguments_are_named():
+    test_fail(lambda: StereoNet(100), contains='multiple of 48, got 100')
+    test_fail(lambda: StereoNet()(torch.zeros(1,3,8,8), torch.zeros(1,3,8,9)), contains='!=')
+    test_fail(lambda: StereoNet()(torch.zeros(1,3,8,8), torch.zeros(1,3,8,8), upto='depth'), contains='features')

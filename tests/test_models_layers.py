@@ -1,0 +1,30 @@
+# Generated from nbs/22_models.layers.ipynb; edit the notebook, not this file
+from torch import nn, Tensor
+import torch.nn.functional as F
+import torch
+from fastcore.test import *
+import matplotlib.pyplot as plt
+from stereo_kd.models.layers import *
+
+def test_convbn_keeps_the_size():
+    x = torch.randn(2,4,10,12)
+    test_eq(tuple(ConvBN(4,6,dilation=2)(x).shape), (2,6,10,12))
+    test_eq(tuple(ConvBN(4,4,groups=4,stride=2)(x).shape), (2,4,5,6))
+    test_eq([len(ConvBN(4,4)), len(ConvBN(4,4,act=nn.ReLU()))], [2,3])
+
+def test_residuals_are_identity_when_silenced():
+    x = torch.randn(2,8,6,10)
+    for b in (MobileV1(8,8), MobileV2(8,8)):
+        nn.init.zeros_(b.body[-1][1].weight)
+        test_close(b.eval()(x), x, eps=1e-6)
+    assert not MobileV2(8,12).residual and not MobileV2(8,8,stride=2).residual
+    n = sum(p.numel() for p in MobileV1(8,8).parameters())
+    test_eq(n, 2*(9*8+8*8) + 4*2*8) # two separable convolutions and four BatchNorms
+
+def test_hourglass_size_and_weights():
+    hg = Hourglass2D(48)
+    test_eq(tuple(hg(torch.randn(1,48,16,24)).shape), (1,48,16,24))
+    test_eq(round(sum(p.numel() for p in hg.parameters())/1e6, 4), 0.5236)
+    conv_only = sum(p.numel() for m in hg.modules() if isinstance(m,(nn.Conv2d,nn.ConvTranspose2d)) for p in m.parameters())
+    test_eq(round(conv_only/1e6, 4), 0.5172)
+    test_fail(lambda: Hourglass2D(8)(torch.randn(1,8,6,8)))
