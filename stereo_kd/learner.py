@@ -73,14 +73,14 @@ def fit(
     folder=None,    # where to keep the state; None keeps nothing
 ) -> list:          # one dict per epoch, as in history.csv
     "One-cycle training that continues from `folder` if it holds an earlier state"
-    if folder is None: learn.fit_one_cycle(epochs, lr); return []
+    if folder is None: learn.fit_one_cycle(epochs, lr, pct_start=.1); return []
     state,done = StateCallback(folder),0
     if (state.folder/'state.pt').exists():
         saved = torch.load(state.folder/'state.pt', map_location=learn.dls.device, weights_only=True)
         learn.model.load_state_dict(saved['model']); learn.create_opt()
         for p,moments in zip(_params(learn.opt), saved['opt'], strict=True): learn.opt.state[p] = moments
         state.rows,done = saved['rows'],saved['epoch']
-    if done<epochs: learn.fit_one_cycle(epochs, lr, start_epoch=done, cbs=state)
+    if done<epochs: learn.fit_one_cycle(epochs, lr, pct_start=.1, start_epoch=done, cbs=state)
     return state.rows
 
 # %% ../nbs/63_learner.ipynb #9221fccf

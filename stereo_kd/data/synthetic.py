@@ -124,7 +124,7 @@ def atlas(
         return ((t-lo)*(255/(hi-lo).clamp(min=1e-3))).round()/255
     return torch.stack([one(i) for i in range(count)]).permute(0,2,3,1).contiguous()
 
-# %% ../../nbs/10_data.synthetic.ipynb #79d55317
+# %% ../../nbs/10_data.synthetic.ipynb #bf1427ec
 class _Draw:
     "Hand out columns of uniform numbers, stretched to a range; `power` bends them towards `lo`"
     def __init__(self, u): self.cols = iter(u.unbind(-1))
@@ -136,7 +136,7 @@ class _Draw:
 
 def _turn(t): return (1-t*t)/(1+t*t),2*t/(1+t*t) # cosine and sine of an angle in [-90,90] degrees
 
-# %% ../../nbs/10_data.synthetic.ipynb #a28ff50d
+# %% ../../nbs/10_data.synthetic.ipynb #5b18a950
 def _shapes(r, H, W):
     "Where each layer is and what is cut out of it"
     s = dict(cx=r(-.05*W,1.25*W), cy=r(0,H))
@@ -155,7 +155,7 @@ def _paint(r):
     grey = r(.1,.9)
     return s|{f'base{i}':grey+r(-.25,.25,3) for i in range(3)}|{f'shade{i}':r(-.5,.5) for i in range(2)}
 
-# %% ../../nbs/10_data.synthetic.ipynb #fb17b36f
+# %% ../../nbs/10_data.synthetic.ipynb #2f4258d1
 def _surfaces(r, H, W, far, near):
     "Disparity of each layer as a quadratic; `far` and `near` bound the scene (B,1)"
     a = far+(near-far)*r(.03,1,2)
@@ -173,7 +173,7 @@ def _backdrop(s, v, H, W, far, near):
     on = v.chance(.5)
     for k,x in ground.items(): s[k][:,1] = torch.where(on, torch.as_tensor(x, dtype=s[k].dtype, device=on.device), s[k][:,1])
 
-# %% ../../nbs/10_data.synthetic.ipynb #a5a8af5a
+# %% ../../nbs/10_data.synthetic.ipynb #83b81fb3
 def _boxes(s, H, W):
     "Rows, left columns and right columns that can hold each layer of any pair: slices per layer"
     m = 1+s['w4']; c,t = s['rc'].abs()*m,s['rs'].abs()*m
@@ -184,7 +184,7 @@ def _boxes(s, H, W):
     right = span(s['cx']-ex-s['a']-bend, s['cx']+ex-(s['a']-bend).clamp(min=0), W)
     return list(zip(span(s['cy']-ey, s['cy']+ey, H), span(s['cx']-ex, s['cx']+ex, W), right))
 
-# %% ../../nbs/10_data.synthetic.ipynb #b8074966
+# %% ../../nbs/10_data.synthetic.ipynb #22ad0fa9
 N_LAYERS,N_COLS,N_SCENE = 12,64,32
 
 def draw_scenes(
@@ -203,7 +203,7 @@ def draw_scenes(
     cameras = _Draw(torch.stack(list(v.cols), -1).to(device))
     return {k:x[...,None,None].to(device) for k,x in s.items()}|dict(boxes=_boxes(s, H, W)),cameras
 
-# %% ../../nbs/10_data.synthetic.ipynb #f266326e
+# %% ../../nbs/10_data.synthetic.ipynb #39244d86
 def _locate(s, x, y, W, right):
     "Layer coordinates X, Y and disparity at pixels (x,y) of either view"
     Y = (y-s['cy'])/W
@@ -225,7 +225,7 @@ def _inside(s, X, Y, W):
     t = s['strips']*p
     return (r<1) & ((t-torch.floor(t)<s['duty']) | (s['strips']==0))
 
-# %% ../../nbs/10_data.synthetic.ipynb #a9cd8339
+# %% ../../nbs/10_data.synthetic.ipynb #1aa19497
 def render_disparity(
     scenes:dict, # from `draw_scenes`
     x:Tensor,    # (B,H,W) or (1,1,W) columns, any real number
@@ -246,7 +246,7 @@ def render_disparity(
         best[box],who[box] = torch.where(wins, d, best[box]),torch.where(wins, l, who[box])
     return best,who
 
-# %% ../../nbs/10_data.synthetic.ipynb #4c63fdf9
+# %% ../../nbs/10_data.synthetic.ipynb #b3204f16
 def pixels(size, device='cpu'): # columns (1,1,W) and rows (1,H,1)
     "Pixel coordinates that broadcast to a map"
     return torch.arange(size[1], device=device, dtype=torch.float32).view(1,1,-1),torch.arange(size[0], device=device, dtype=torch.float32).view(1,-1,1)
@@ -261,7 +261,7 @@ def visible(
     front,_ = render_disparity(scenes, xr, y, disp.shape[-1], right=True)
     return (xr>=0) & (front<=disp+.01)
 
-# %% ../../nbs/10_data.synthetic.ipynb #1117eb9f
+# %% ../../nbs/10_data.synthetic.ipynb #4ae52912
 def _fold(t, n):
     "Mirror any real coordinate into [0,n-1)"
     t = t-2*n*torch.floor(t/(2*n))
@@ -282,7 +282,7 @@ def lookup(
     top,low = a+(b-a)*fu,c+(d-c)*fu
     return top+(low-top)*fv
 
-# %% ../../nbs/10_data.synthetic.ipynb #c7e5ce53
+# %% ../../nbs/10_data.synthetic.ipynb #0bb5c6ee
 def paint(
     scenes:dict, # from `draw_scenes`
     x:Tensor,    # columns of this view
@@ -306,7 +306,7 @@ def paint(
     light = 1+(p['shade0']*dx+p['shade1']*dy)/W
     return ((base+p['contrast'][...,None]*(grey+p['tint'][...,None]*(c-grey)))*light[...,None]).clamp(0,1), d
 
-# %% ../../nbs/10_data.synthetic.ipynb #51f00764
+# %% ../../nbs/10_data.synthetic.ipynb #ddd33932
 def noise(
     key:Tensor, # (B,) int64, one per image
     shape,      # (H,W,3)
@@ -324,7 +324,7 @@ def _blur(im, k):
         im = im+k*(im.index_select(dim,(i-1).clamp(min=0))+im.index_select(dim,(i+1).clamp(max=n-1))-2*im)
     return im
 
-# %% ../../nbs/10_data.synthetic.ipynb #a163db46
+# %% ../../nbs/10_data.synthetic.ipynb #a86a5a36
 def photograph(
     rgb:Tensor,  # (B,H,W,3) in [0,1]
     shared:dict, # what both cameras do, (B,1,1,1) each
@@ -340,7 +340,7 @@ def photograph(
     rgb = rgb+shared['noise']*noise(key, rgb.shape[1:])
     return (rgb.clamp(0,1)*255).round()*(1/255)
 
-# %% ../../nbs/10_data.synthetic.ipynb #dd63b18d
+# %% ../../nbs/10_data.synthetic.ipynb #ab7776f4
 class SyntheticPairs:
     "Stereo pairs made on demand, a pure function of `(seed, index)`"
     def __init__(self,
@@ -351,14 +351,16 @@ class SyntheticPairs:
         occluded:bool=True,# whether occluded pixels count as valid
         cameras:bool=True, # False leaves out all differences between the two cameras
         device='cpu',      # where pairs are made
-    ): self.n,self.size,self.seed,self.max_disp,self.occluded,self.cameras,self.device = n,tuple(size),seed,max_disp,occluded,cameras,device
+    ):
+        self.n,self.size,self.seed,self.max_disp,self.occluded,self.cameras,self.device = n,tuple(size),seed,max_disp,occluded,cameras,device
+        self.mask = 'all' if occluded else 'noc'
     def __len__(self): return self.n
     def __getitem__(self, i):
         if not -self.n<=i<self.n: raise IndexError(f"index {i} of {self.n} synthetic pairs")
         left,right,disp,valid = (t[0] for t in self.batch([i%self.n]))
         return left,right,disp,valid
 
-# %% ../../nbs/10_data.synthetic.ipynb #2bc51b64
+# %% ../../nbs/10_data.synthetic.ipynb #fcb7ca6d
 from fastcore.basics import patch
 
 @contextmanager

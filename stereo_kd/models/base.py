@@ -27,6 +27,7 @@ class StereoNet(nn.Module):
     multiple = 16               # input sizes are padded to a multiple of this
     supervised_weights = (1.,)  # weight of each output in the supervised loss, weakest first
     upto = 'disparity'          # last stage of a forward pass that does not say
+    matching = 'kept'           # may the compared channels be pruned? 'kept', 'free' or 'traced'
     def __init__(self,
         max_disp:int=192, # disparities 0..max_disp-1 in full-resolution px; a multiple of 48
     ):

@@ -64,7 +64,7 @@ def map_rows(
     run = (lambda *a: checkpoint(step, *a, use_reentrant=False, preserve_rng_state=False)) if grad else step
     return torch.cat([run(a, min(a+rows,h), *scores) for a in range(0,h,rows) if 4*a<size[0]], 1)
 
-# %% ../../nbs/21_models.regression.ipynb #218d5563
+# %% ../../nbs/21_models.regression.ipynb #c214707b
 def disparity_tail(
     scores:Tensor,    # (B,D/4 or D,H/4,W/4)
     max_disp:int=192, # D, full-resolution px
@@ -74,7 +74,7 @@ def disparity_tail(
     "Soft-argmax at full resolution without the full-resolution volume"
     return map_rows(soft_argmax, [scores], max_disp=max_disp, size=size, rows=rows)
 
-# %% ../../nbs/21_models.regression.ipynb #6924e26c
+# %% ../../nbs/21_models.regression.ipynb #197483a7
 def sample_scores(
     scores:Tensor, # (B,N,H/4,W/4)
     ys:Tensor,     # (B,P) rows, full-resolution px, whole numbers
@@ -87,7 +87,7 @@ def sample_scores(
     out = F.grid_sample(scores.float(), grid.float(), mode='bilinear', padding_mode='border', align_corners=False)
     return expand_bins(out[:,:,0], max_disp)
 
-# %% ../../nbs/21_models.regression.ipynb #0b4b66cf
+# %% ../../nbs/21_models.regression.ipynb #e7300b08
 def pick_pixels(
     like:Tensor,        # low-resolution scores (B,N,h,w)
     random:bool=True,   # False takes the same pixel of every cell
@@ -100,7 +100,7 @@ def pick_pixels(
 
 def _at(m, ys, xs): return m.flatten(1).gather(1, ys*m.shape[2]+xs)
 
-# %% ../../nbs/21_models.regression.ipynb #39c26799
+# %% ../../nbs/21_models.regression.ipynb #50f8d6b0
 def pixel_mean(
     fn,             # function of scores (B,D,...) and maps (B,...) -> loss per pixel (B,...)
     scores,         # list of low-resolution scores (B,N,H/4,W/4)

@@ -43,7 +43,9 @@ class InterlacedVolume(nn.Module):
         self.net = nn.Sequential(*[ConvBN(a, b, 1, act=nn.ReLU()) for a,b in ((2*c,32),(32,16),(16,1))])
     def forward(self, left, right):
         v = interlaced_volume(left, right, self.bins)
-        return self.net(v.flatten(2,3)).view(len(v), self.bins, *left.shape[-2:])
+        score = self.net(v.flatten(2,3)).view(len(v), self.bins, *left.shape[-2:])
+        x,d = torch.arange(left.shape[-1], device=left.device),torch.arange(self.bins, device=left.device)
+        return score*(x>=d[:,None])[:,None] # no match beyond the left border: 0, as in every volume
 
 # %% ../../../nbs/26_models.teachers.tsnnet.ipynb #d44f7d4a
 class Bottleneck(nn.Module):
@@ -68,28 +70,28 @@ class CoarseHead(nn.Module):
     def forward(self, volume): return self.net(volume)
     def attention(self, logits): return logits[:,self.spread].softmax(1)
 
-# %% ../../../nbs/26_models.teachers.tsnnet.ipynb #e4570fe0
-def _classifier(n): return nn.Sequential(ConvBN(n, n, 3, act=nn.ReLU()), nn.Conv2d(n, n, 3, padding=1, bias=False))
+# %% ../../../nbs/26_models.teachers.tsnnet.ipynb #e066200a
+def _classifier(ni, n): return nn.Sequential(ConvBN(ni, n, 3, act=nn.ReLU()), nn.Conv2d(n, n, 3, padding=1, bias=False))
 
 class TSNnetTeacher(StereoNet):
     "The Teacher of TSNnet: mobile features, learned or correlation volume, three 2-D hourglasses"
-    supervised_weights = (.5,.5,.7,1.)
     def __init__(self,
         max_disp:int=192,              # full-resolution px
-        cost_volume:str='interlaced',  # as published, or 'correlation', which learns sooner
+        cost_volume:str='interlaced',  # as published; 'correlation' with a skip to the classifiers learns sooner
         hourglasses:int=3,             # in series
         blocks=(3,16,3,3),             # mobile blocks per feature layer
     ):
         super().__init__(max_disp)
         if cost_volume not in ('interlaced','correlation'): raise ValueError(f"cost_volume must be 'interlaced' or 'correlation', got {cost_volume!r}")
-        n = max_disp//4
+        n,self.supervised_weights = max_disp//4,(.5,)*(hourglasses-1)+(.7,1.)
+        self.matching = 'free' if cost_volume=='correlation' else 'kept'
         self.extract = MobileFeatures(blocks)
         self.match = nn.Sequential(*[ConvBN(a, b, 1, act=nn.ReLU()) for a,b in ((320,256),(256,128),(128,64))], ConvBN(64, 32, 1))
         self.volume = InterlacedVolume(32, n) if cost_volume=='interlaced' else None
         self.coarse = CoarseHead(n)
         self.dres0,self.dres1 = (nn.Sequential(MobileV2(n,n,1,3), nn.ReLU(), MobileV2(n,n,1,3)) for _ in range(2))
         self.hourglasses = nn.ModuleList(Hourglass2D(n) for _ in range(hourglasses))
-        self.classifiers = nn.ModuleList(_classifier(n) for _ in range(hourglasses+1))
+        self.classifiers = nn.ModuleList(_classifier(n if self.volume else 2*n, n) for _ in range(hourglasses+1))
 
 # %% ../../../nbs/26_models.teachers.tsnnet.ipynb #79c4c02c
 from fastcore.basics import patch
@@ -112,7 +114,10 @@ def aggregation(self:TSNnetTeacher, volume, left):
     outs = [x+self.dres1(x)]
     for hg in self.hourglasses: outs.append(hg(outs[-1]))
     pairs = list(zip(self.classifiers, outs, strict=True))
-    return [c(o*attention) for c,o in (pairs if self.training else pairs[-1:])]
+    read = (lambda o: o*attention) if self.volume else (lambda o: torch.cat([o*attention,volume], 1))
+    return [c(read(o)) for c,o in (pairs if self.training else pairs[-1:])]
 
 @patch
-def bins(self:TSNnetTeacher): return [c[-1] for c in self.classifiers]
+def bins(self:TSNnetTeacher):
+    last = self.coarse.net[-1] # its outputs are ranges of disparities
+    return [*(c[-1] for c in self.classifiers), last.body[-1][0], last.shortcut[0]]
