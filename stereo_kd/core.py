@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['IMAGENET_MEAN', 'IMAGENET_STD', 'normalize', 'denormalize', 'check_pair', 'pad_to', 'set_seed', 'commit',
-           'environment', 'atomic_write']
+           'environment', 'pick', 'choose_preset', 'atomic_write']
 
 # %% ../nbs/00_core.ipynb #6d74bcf0
 import os, platform, random, subprocess, tempfile
@@ -73,7 +73,25 @@ def environment() -> dict: # strings and numbers only, so that JSON can hold it
     return dict(python=platform.python_version(), **{l:version(l) for l in libs}, machine=platform.machine(),
                 threads=torch.get_num_threads(), gpu=gpu, commit=commit())
 
-# %% ../nbs/00_core.ipynb #838a2731
+# %% ../nbs/00_core.ipynb #26077605
+def pick(
+    options:dict, # name -> anything
+    name:str,     # one of them
+    what:str,     # what the names are, for the sentence
+):
+    "The option of that name, or a `ValueError` that lists the known ones"
+    if name not in options: raise ValueError(f"unknown {what} {name!r}; known: {', '.join(sorted(options))}")
+    return options[name]
+
+def choose_preset(
+    preset:str,   # a name, or '' for the default
+    presets:dict, # name -> settings
+) -> tuple:       # name, settings
+    "The preset of an experiment"
+    name = preset or ('smoke' if os.environ.get('IN_TEST') else 'quick')
+    return name,pick(presets, name, 'preset')
+
+# %% ../nbs/00_core.ipynb #a329f6a4
 @contextmanager
 def atomic_write(
     path, # where the file will stand; its folder is made if missing
@@ -83,8 +101,10 @@ def atomic_write(
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         fd,tmp = tempfile.mkstemp(dir=path.parent, prefix='.', suffix=path.suffix)
-        os.close(fd); os.chmod(tmp, 0o644)
+        os.close(fd)
     except OSError as e: raise OSError(e.errno, f"cannot write {path}: {e.strerror}") from e
-    try: yield Path(tmp); os.replace(tmp, path)
+    try:
+        yield Path(tmp)
+        os.chmod(tmp, 0o644); os.replace(tmp, path) # readable by others, as any new file
     except OSError as e: raise OSError(e.errno, f"cannot write {path}: {e.strerror or e}") from e
     finally: Path(tmp).unlink(missing_ok=True)

@@ -67,6 +67,11 @@ class StereoDataLoaders(DataLoaders):
         valid = SyntheticPairs(n_valid, size, VALID_SEED, max_disp)
         return cls.from_datasets(train, valid, bs, True, seed, device, **kwargs)
 
+    @classmethod
+    def sources(cls) -> dict: # name -> constructor
+        "What data there is, by the names that experiments use"
+        return dict(synthetic=cls.from_synthetic)
+
 VALID_SEED = 0 # synthetic validation pairs; training seeds start at 1
 
 # %% ../../nbs/19_data.loaders.ipynb #6f83c09e
@@ -82,7 +87,7 @@ def show_batch(self:StereoDL,
 ):
     "Left, right and disparity of a few pairs"
     left,right,disp,valid = (t[:1 if unique else max_n].detach().float().cpu() for t in (b or self.one_batch()))
-    fig,axes = plt.subplots(3, len(left), figsize=(2.4*len(left),3.6), squeeze=False)
+    fig,axes = plt.subplots(3, len(left), figsize=(2.4*len(left),3.6), squeeze=False, dpi=65)
     for k,col in enumerate(axes.T):
         for ax,im in zip(col, (left[k],right[k])): ax.imshow(denormalize(im).clamp(0,1).permute(1,2,0))
         col[2].imshow(disp[k].where(valid[k]>0, float('nan')), cmap='turbo'); col[2].set_title(f'{disp[k].max():.0f} px', fontsize=7)

@@ -13,7 +13,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
-from ..core import atomic_write, environment
+from ..core import atomic_write, environment, pick
 from .students.dtpnet import DTPnet
 from .teachers.psmnet import PSMNet
 from .teachers.tsnnet import TSNnetTeacher
@@ -31,8 +31,7 @@ def create_model(
     **kw      # arguments of the network, such as `max_disp`
 ) -> nn.Module:
     "A fresh network"
-    if name not in models: raise ValueError(f"unknown model {name!r}; known models: {', '.join(list_models())}")
-    net = models[name](**kw)
+    net = pick(models, name, 'model')(**kw)
     net.spec = dict(name=name, args=kw)
     return net
 
