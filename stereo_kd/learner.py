@@ -9,7 +9,7 @@ __all__ = ['BF16Callback', 'fast_precision', 'StagesCallback', 'OrderCallback', 
 import csv, torch
 from functools import partial
 from pathlib import Path
-from fastai.basics import Adam, Callback, Learner, Recorder
+from fastai.basics import Adam, Callback, L, Learner, Recorder
 from fastai.callback.channelslast import ChannelsLast
 from fastai.callback.fp16 import AMPMode, MixedPrecision
 from fastai.callback import schedule # gives `Learner` its `fit_one_cycle`
@@ -91,7 +91,7 @@ def stereo_learner(
     seed:int=0,       # of data order and random pixels
     precision:str=None, # 'fp32' or 'bf16'; `fast_precision()` if None
     wd:float=1e-2,    # decoupled weight decay (AdamW)
-    cbs=(),           # further callbacks
+    cbs=(),           # further callbacks: one or a list
     **kwargs
 ) -> Learner:
     "A Learner with metrics, precision and order wired"
@@ -100,4 +100,4 @@ def stereo_learner(
     loss = loss or SupervisedLoss(net.max_disp, net.supervised_weights)
     amp = [ChannelsLast(), BF16Callback()] if precision=='bf16' else []
     return Learner(dls, net, loss, opt_func=partial(Adam, sqr_mom=.999), wd=wd, metrics=pooled_metrics(),
-                   cbs=[StagesCallback(), OrderCallback(seed), *amp, *cbs], **kwargs)
+                   cbs=[StagesCallback(), OrderCallback(seed), *amp, *L(cbs)], **kwargs)

@@ -32,6 +32,15 @@ def test_seeds_repeat():
     def draw(s): set_seed(s); return random.random(), np.random.rand(), torch.rand(1).item()
     test_eq(draw(3), draw(3)); test_ne(draw(3), draw(4))
     test_eq(environment()['torch'].split('+')[0], torch.__version__.split('+')[0])
+    assert commit().rstrip('+').isalnum() or commit()=='' # a hash, or nothing outside a repository
+
+def test_names_are_chosen_or_listed():
+    from unittest.mock import patch
+    presets = dict(smoke=1, quick=2, paper=3)
+    with patch.dict(os.environ, IN_TEST='1'): test_eq(choose_preset('', presets), ('smoke',1))
+    with patch.dict(os.environ): os.environ.pop('IN_TEST', None); test_eq(choose_preset('', presets), ('quick',2))
+    test_eq(choose_preset('paper', presets), ('paper',3))
+    test_fail(lambda: choose_preset('fast', presets), contains="unknown preset 'fast'; known: paper, quick, smoke")
 
 def test_full_disk_leaves_the_old_file():
     import errno
@@ -42,4 +51,4 @@ def test_full_disk_leaves_the_old_file():
             with atomic_write(f) as tmp:
                 tmp.write_text('half'); raise OSError(errno.ENOSPC, 'No space left on device')
         test_fail(full, contains='a.txt: No space left')
-        test_eq(f.read_text(), 'old'); test_eq([p.name for p in f.parent.iterdir()], ['a.txt'])
+        test_eq(f.read_text(), 'old'); test_eq(f.stat().st_mode & 0o777, 0o644); test_eq([p.name for p in f.parent.iterdir()], ['a.txt'])

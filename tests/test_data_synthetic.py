@@ -1,4 +1,5 @@
 # Generated from nbs/10_data.synthetic.ipynb; edit the notebook, not this file
+from contextlib import contextmanager
 from functools import lru_cache
 import numpy as np, torch
 import torch.nn.functional as F
@@ -14,6 +15,15 @@ def test_seeds_are_distinct():
     seeds = {pair_seed(s,i) for s in range(20) for i in range(500)}
     test_eq(len(seeds), 10_000); test_eq(pair_seed(3,5), pair_seed(3,5))
     assert abs(sum(s>>62 for s in seeds)/10_000-.5)<.02 # the top bit is fair
+
+def test_recipes_do_what_they_say():
+    u = torch.rand(100_000, generator=torch.Generator().manual_seed(0)); n = 64
+    rough = lambda t: (t[...,1:]-t[...,:-1]).abs().mean()/t.std()
+    assert rough(octaves(u, n, .9))>1.5*rough(octaves(u, n, .4)) # more of the fine octaves
+    edges = lambda t: (t[...,1:]-t[...,:-1]).abs().flatten().quantile(.5)/(t[...,1:]-t[...,:-1]).abs().max()
+    for t in (collage(u, n), blocks(u, n), cells(u, n)): assert edges(t)<.7*edges(octaves(u, n, .6)) # a few sharp edges
+    u[:4] = torch.tensor([.5,1/3,.5,0.]); x = repeats(u, n)[0]-.25*octaves(u[1000:], n, .7)[0] # stripes of 8 px without their noise
+    test_close(x[:,8:], x[:,:-8], eps=1e-5); assert (x[:,4:]-x[:,:-4]).abs().max()>.01
 
 def test_atlas_is_bytes():
     t = atlas(64, 8)
@@ -65,6 +75,22 @@ def test_noise_is_normal_and_keyed():
     n = noise(torch.tensor([1,2]), (64,64,3))
     assert abs(n.mean())<.02 and abs(n.std()-1)<.02
     assert abs((n[0]*n[1]).mean())<.03 and abs((n[:,1:]*n[:,:-1]).mean())<.03 and abs((n[:,:,1:]*n[:,:,:-1]).mean())<.03
+
+def test_both_views_wear_one_texture():
+    size = (48,96); x,y = pixels(size); scenes,_ = draw_scenes(5, range(3), size)
+    (a,d),(b,_) = paint(scenes, x, y, 96, False),paint(scenes, x, y, 96, True)
+    test_eq(tuple(a.shape), (3,48,96,3)); assert 0<=a.min() and a.max()<=1
+    same = paint(scenes, x-d, y, 96, True)[0] # the right view, asked where the left pixels are
+    assert (same-a).abs().mean(-1)[visible(scenes, d)].max()<.02
+
+def test_a_plain_camera_only_rounds():
+    rgb = torch.rand(2,8,9,3, generator=torch.Generator().manual_seed(0)); zero = torch.zeros(2,1,1,1)
+    shared = dict(gain=zero+1, offset=zero, tone=zero, blur=zero, noise=zero)
+    plain = lambda lo,hi,power=1: torch.zeros(2)
+    test_close(photograph(rgb, shared, plain, torch.tensor([1,2])), (255*rgb).round()/255, eps=1e-6)
+    noisy = photograph(rgb*.5+.25, shared|dict(noise=zero+.05), plain, torch.tensor([1,2]))-(rgb*.5+.25)
+    assert abs(noisy.std()-.05)<.01
+    dark = photograph(rgb, shared|dict(tone=zero-.5), plain, torch.tensor([1,2])); assert dark.mean()<rgb.mean()-.03
 
 def test_warping_gives_the_left_image_back():
     r = SyntheticPairs(16, (96,192), cameras=False, occluded=False).render(range(16))

@@ -1,16 +1,26 @@
 # Generated from nbs/22_models.layers.ipynb; edit the notebook, not this file
-from torch import nn, Tensor
-import torch.nn.functional as F
 import torch
+import torch.nn.functional as F
+from torch import nn
 from fastcore.test import *
 import matplotlib.pyplot as plt
 from stereo_kd.models.layers import *
+
+def test_dilated_depthwise_gradient_in_bf16():
+    torch.manual_seed(0); conv = DilatedDepthwise(64, 64, 3, 1, 2, 2, 64, bias=False).to(memory_format=torch.channels_last)
+    x = torch.randn(4,64,16,32).contiguous(memory_format=torch.channels_last)
+    want, = torch.autograd.grad(conv(x).square().sum(), conv.weight)
+    for _ in range(5):
+        with torch.autocast('cpu', torch.bfloat16): y = conv(x)
+        got, = torch.autograd.grad(y.float().square().sum(), conv.weight)
+        assert (got-want).abs().max()<.03*want.abs().max(), (got-want).abs().max()
 
 def test_convbn_keeps_the_size():
     x = torch.randn(2,4,10,12)
     test_eq(tuple(ConvBN(4,6,dilation=2)(x).shape), (2,6,10,12))
     test_eq(tuple(ConvBN(4,4,groups=4,stride=2)(x).shape), (2,4,5,6))
     test_eq([len(ConvBN(4,4)), len(ConvBN(4,4,act=nn.ReLU()))], [2,3])
+    assert isinstance(ConvBN(4,4,dilation=2,groups=4)[0], DilatedDepthwise)
 
 def test_residuals_are_identity_when_silenced():
     x = torch.randn(2,8,6,10)

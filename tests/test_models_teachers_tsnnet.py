@@ -19,10 +19,12 @@ def test_volume_is_one_network_per_disparity():
     torch.manual_seed(0); l,r = torch.randn(2,2,4,5,12)
     vol = InterlacedVolume(4, 6).eval()
     for d in range(6):
-        both = torch.zeros(2,8,5,12); both[:,0::2,:,d:],both[:,1::2,:,d:] = l[...,d:],r[...,:12-d]
-        test_close(vol(l, r)[:,d], vol.net(both)[:,0], eps=1e-5)
+        both = torch.stack([l[...,d:],r[...,:12-d]], 2).flatten(1,2) # l0,r0,l1,r1,...
+        test_close(vol(l, r)[:,d,:,d:], vol.net(both)[:,0], eps=1e-5)
+        assert not vol(l, r)[:,d,:,:d].any()
 
 def test_classes_cover_the_bins():
+    test_eq(tuple(Bottleneck(6, 4)(torch.randn(2,6,5,7)).shape), (2,4,5,7)); assert Bottleneck(6, 4)(torch.randn(2,6,5,7)).min()>=0
     h = CoarseHead()
     test_eq(h.spread.tolist()[:6], [0,0,1,1,1,2]); test_eq(h.spread.tolist()[-3:], [15,15,15])
     logits = torch.zeros(1,16,1,1); logits[:,2] = 50

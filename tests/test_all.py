@@ -1,0 +1,28 @@
+# Generated from nbs/79_all.ipynb; edit the notebook, not this file
+from stereo_kd.bench import count_macs, count_params, latency, module_table, thop_macs
+from stereo_kd.callback.distill import DistillCallback, Term, ramp
+from stereo_kd.callback.prune import PruneCallback
+from stereo_kd.core import denormalize, environment, normalize, set_seed
+from stereo_kd.data.files import PairFile, PairFiles
+from stereo_kd.data.io import read_disparity, read_image, write_disparity, write_picture
+from stereo_kd.data.loaders import StereoDataLoaders
+from stereo_kd.data.synthetic import SyntheticPairs
+from stereo_kd.evaluate import compare, evaluate
+from stereo_kd.learner import fit, stereo_learner
+from stereo_kd.losses.response import ResponseLoss, tempered_kl, tempered_l1
+from stereo_kd.losses.supervised import SupervisedLoss, bin_cross_entropy
+from stereo_kd.models.base import StereoNet, StereoOutput
+from stereo_kd.models.zoo import create_model, list_models, load_model, read_card, save_model, shipped
+from stereo_kd.predict import predict
+from stereo_kd.prune.loop import prune_loop, prune_step, ratio_for, recalibrate
+from stereo_kd.recipe import prune_stages, train_stage
+from stereo_kd.sgbm import sgbm
+from fastcore.test import *
+from stereo_kd.all import *
+
+def test_every_name_is_there():
+    import ast, inspect
+    import stereo_kd.all as everything
+    imported = {a.name for n in ast.parse(inspect.getsource(everything)).body if isinstance(n, ast.ImportFrom) for a in n.names}
+    test_eq(sorted(everything.__all__), sorted(imported))
+    assert callable(everything.create_model)

@@ -1,0 +1,66 @@
+# Generated from nbs/63_learner.ipynb; edit the notebook, not this file
+import csv, torch
+from functools import partial
+from pathlib import Path
+from fastai.basics import Adam, Callback, L, Learner, Recorder
+from fastai.callback.channelslast import ChannelsLast
+from fastai.callback.fp16 import AMPMode, MixedPrecision
+from fastai.callback import schedule
+from stereo_kd.core import atomic_write
+from stereo_kd.losses.supervised import SupervisedLoss
+from stereo_kd.metrics import pooled_metrics
+import tempfile, warnings
+import matplotlib.pyplot as plt
+from fastcore.test import *
+from stereo_kd.data.loaders import StereoDataLoaders
+from stereo_kd.models.base import StereoNet
+from stereo_kd.models.cost_volume import correlation_volume
+from torch import nn
+from stereo_kd.learner import *
+
+def test_a_killed_run_ends_the_same():
+    class Net(StereoNet):
+        def __init__(self): super().__init__(48); self.conv = nn.Conv2d(3, 8, 4, 4); self.score = nn.Sequential(nn.Conv2d(12, 48, 1), nn.BatchNorm2d(48))
+        def features(self, image): return [self.conv(image)]
+        def cost_volume(self, left, right): return correlation_volume(left[-1], right[-1], 12)
+        def aggregation(self, volume, left): return [self.score(volume)]
+    class Kill(Callback):
+        def before_epoch(self):
+            if self.epoch==2: raise KeyboardInterrupt
+    def run(folder, cbs=()):
+        torch.manual_seed(0); dls = StereoDataLoaders.from_synthetic(8, 2, (32,64), bs=4, max_disp=48, device='cpu')
+        learn = stereo_learner(dls, Net(), precision='fp32', cbs=cbs)
+        with learn.no_bar(),learn.no_logging(): rows = fit(learn, 4, folder=folder)
+        return learn.model, rows
+    with tempfile.TemporaryDirectory() as d:
+        whole,rows = run(f'{d}/a')
+        test_fail(lambda: run(f'{d}/b', [Kill()]), exc=KeyboardInterrupt)
+        resumed,again = run(f'{d}/b')
+        test_eq(len(rows), 4); test_eq(rows, again)
+        for p,q in zip(whole.state_dict().values(), resumed.state_dict().values()): test_eq(p, q)
+        test_eq(len(Path(f'{d}/b/history.csv').read_text().splitlines()), 5)
+        test_eq(sorted(p.name for p in Path(f'{d}/b').iterdir()), ['history.csv','state.pt'])
+
+def test_callbacks_come_in_their_places():
+    from fastai.callback.training import GradientAccumulation
+    assert OrderCallback.order<StagesCallback.order<GradientAccumulation.order<BF16Callback.order<StateCallback.order
+    assert Recorder.order<StateCallback.order and fast_precision() in ('bf16','fp32')
+    dls = StereoDataLoaders.from_synthetic(4, 2, (32,64), bs=2, max_disp=48, device='cpu')
+    cbs = {type(c) for c in stereo_learner(dls, StereoNet(48), precision='bf16').cbs}
+    assert {OrderCallback,StagesCallback,BF16Callback,ChannelsLast}<=cbs
+    test_eq(len(stereo_learner(dls, StereoNet(48), precision='fp32', cbs=Callback()).cbs), 1+len(stereo_learner(dls, StereoNet(48), precision='fp32').cbs))
+    assert BF16Callback not in {type(c) for c in stereo_learner(dls, StereoNet(48), precision='fp32').cbs}
+
+def test_precision_is_checked_and_used():
+    dls = StereoDataLoaders.from_synthetic(4, 2, (32,64), bs=2, max_disp=48, device='cpu')
+    class Net(StereoNet):
+        def __init__(self): super().__init__(48); self.conv = nn.Conv2d(3, 12, 4, 4); self.seen = []
+        def features(self, image): f = self.conv(image); self.seen.append((f.dtype, self.training)); return [f]
+        def cost_volume(self, left, right): return left[-1]*right[-1]
+        def aggregation(self, volume, left): return [volume]
+    for precision,dtype in (('bf16',torch.bfloat16),('fp32',torch.float32)):
+        learn = stereo_learner(dls, Net(), precision=precision)
+        with learn.no_bar(),learn.no_logging(): fit(learn, 1)
+        test_eq({d for d,_ in learn.model.seen}, {dtype})
+        test_eq(learn.model.upto, 'disparity'); assert learn.recorder.values[-1][2]>0 # epe of validation
+    test_fail(lambda: stereo_learner(dls, Net(), precision='fp16'), contains="got 'fp16'")

@@ -1,0 +1,38 @@
+# Generated from nbs/65_recipe.ipynb; edit the notebook, not this file
+from copy import deepcopy
+from pathlib import Path
+from torch import nn
+from stereo_kd.callback.distill import DistillCallback, Term, ramp
+from stereo_kd.learner import fit, stereo_learner
+from stereo_kd.losses.response import ResponseLoss, tempered_l1
+from stereo_kd.models.widths import widths
+from stereo_kd.models.zoo import load_model, read_card, save_model
+from stereo_kd.prune.loop import prune_loop
+import tempfile, torch
+from fastcore.test import *
+from stereo_kd.data.loaders import StereoDataLoaders
+from stereo_kd.models.zoo import create_model
+from stereo_kd.recipe import *
+
+def test_a_finished_chain_is_read_back():
+    torch.manual_seed(0); dls = StereoDataLoaders.from_synthetic(4, 2, (32,64), bs=2, max_disp=48, device='cpu')
+    def chain(folder):
+        teacher = create_model('dtpnet', max_disp=48, stem=8, width=16).eval()
+        s = train_stage(create_model('dtpnet', max_disp=48, stem=8, width=16), dls, 1, f'{folder}/student', supervision='both', teacher=teacher, precision='fp32')
+        return [s]+prune_stages(s, dls, 2, folder, .3, calibrate=2, pruning=dict(round_to=1), supervision='teacher', teacher=teacher, precision='fp32')
+    from fastai.basics import Learner
+    with tempfile.TemporaryDirectory() as d:
+        from unittest.mock import patch
+        first = chain(d); stamps = {p:p.stat().st_mtime_ns for p in Path(d).rglob('*.safetensors')}
+        with patch.object(Learner, 'fit', side_effect=AssertionError('trained again')): again = chain(d)
+        n = [sum(p.numel() for p in m.parameters()) for m in first]
+        assert n[0]>n[1]>n[2], n
+        test_eq(len(stamps), 3); test_eq(stamps, {p:p.stat().st_mtime_ns for p in Path(d).rglob('*.safetensors')})
+        for a,b in zip(first, again, strict=True):
+            for p,q in zip(a.state_dict().values(), b.state_dict().values(), strict=True): test_eq(p, q)
+        test_eq([read_card(f'{d}/{k}/model.safetensors')['meta']['supervision'] for k in ('student','prune1')], ['both','teacher'])
+        assert 'kd' in read_card(f'{d}/student/model.safetensors')['meta']['history'][0]
+
+def test_supervision_is_checked():
+    test_fail(lambda: dtp_callback(create_model('dtpnet', max_disp=48), 'labels'), contains="got 'labels'")
+    test_eq([dtp_callback(create_model('dtpnet', max_disp=48), s).supervised_weight for s in ('teacher','both')], [0.,1.])
