@@ -170,3 +170,16 @@ def test_command_line():
     net = create_model('dtpnet')
     total = module_table(net, (48,64))[-1]
     test_close([float(got[k]) for k in ('params','macs','thop')], [total[k] for k in ('params','macs','thop')], eps=1e-9)
+
+def test_rows_layers_and_files():
+    import csv, tempfile
+    from stereo_kd.models.zoo import create_model
+    test_eq(thop_ops(nn.Conv2d(4, 6, 3, groups=2), torch.zeros(1,6,5,7)), 6*5*7*2*9)
+    test_eq([thop_ops(nn.BatchNorm2d(3), torch.zeros(2,3,4,4)), thop_ops(nn.ReLU(), torch.zeros(9))], [2*3*16*4,0])
+    assert device_name(torch.device('cpu')).strip()
+    net = create_model('dtpnet', max_disp=48, stem=8, width=16).eval()
+    row = bench_row(net, 'tiny', (32,64), n=1, warmup=0)
+    test_eq([row['name'],row['params'],row['macs']], ['tiny',count_params(net)/1e6,count_macs(net,(32,64))/1e9]); assert row['thop']>row['macs']
+    with tempfile.TemporaryDirectory() as d:
+        write_csv([row, row|dict(name='again')], f'{d}/t.csv')
+        test_eq([r['name'] for r in csv.DictReader(open(f'{d}/t.csv'))], ['tiny','again'])

@@ -132,3 +132,11 @@ def test_kitti_devkit_figures():
     kitti12 = compare('kitti2012/devkit/disp_est.png', 'kitti2012/training/disp_occ/000000_10.png')
     test_close(bad3(*kitti12)/100, .043926, eps=1e-6)
     test_close(epe(*kitti12), .697177, eps=1e-5) # the devkit adds up in float32
+
+def test_sums_of_an_image_and_the_judged_map():
+    from types import SimpleNamespace
+    disp = torch.full((2,2,3), 10.); pred = disp+torch.tensor([[0.,1.5,2.5],[3.5,0.,float('nan')]]); valid = torch.ones(2,2,3, dtype=torch.bool); valid[1] = False
+    first,second = image_sums(pred, disp, valid).tolist()
+    test_eq([first[0],first[1],*first[3:]], [6.,1.,400.,300.,200.,200.]); test_eq(second[0], 0.)
+    test_eq(final_disparity(SimpleNamespace(disparity=[disp,pred])) is pred, True); assert final_disparity(pred) is pred
+    test_eq(PooledMetric('d1').name, 'd1'); test_fail(lambda: PooledMetric('mae'), contains="unknown metric 'mae'")
