@@ -45,7 +45,7 @@ def test_boxes_lose_nothing():
     size = (96,192); x,y = pixels(size)
     for i in range(12):
         scenes,_ = draw_scenes(2, [i], size)
-        whole = scenes|dict(boxes=[(slice(0,96),slice(0,192),slice(0,192))]*N_LAYERS)
+        whole = scenes|dict(boxes=[(slice(0,96),slice(0,192),slice(0,192),True,True)]*N_LAYERS)
         for right in (False,True):
             for a,b in zip(render_disparity(scenes, x, y, 192, right), render_disparity(whole, x, y, 192, right)):
                 assert (a!=b).float().mean()<1e-4 or not right and (a==b).all(), (i, right, (a!=b).float().mean())

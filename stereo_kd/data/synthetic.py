@@ -173,16 +173,17 @@ def _backdrop(s, v, H, W, far, near):
     on = v.chance(.5)
     for k,x in ground.items(): s[k][:,1] = torch.where(on, torch.as_tensor(x, dtype=s[k].dtype, device=on.device), s[k][:,1])
 
-# %% ../../nbs/10_data.synthetic.ipynb #83b81fb3
+# %% ../../nbs/10_data.synthetic.ipynb #1012e54f
 def _boxes(s, H, W):
-    "Rows, left columns and right columns that can hold each layer of any pair: slices per layer"
+    "Per layer: rows, left and right columns that can hold it in any pair, and whether any is a blob or a fence"
     m = 1+s['w4']; c,t = s['rc'].abs()*m,s['rs'].abs()*m
     ex,ey = c*s['sx']+t*s['sy']+1,t*s['sx']+c*s['sy']+1
     X,Y = ex/W,ey/W
     bend = X*(s['b'].abs()+X*s['e'].abs())+Y*(s['c'].abs()+Y*s['f'].abs())
     def span(lo, hi, n): return [slice(max(0,int(a)),min(n,max(0,int(b)+2))) for a,b in zip(lo.amin(0).tolist(), hi.amax(0).tolist())]
     right = span(s['cx']-ex-s['a']-bend, s['cx']+ex-(s['a']-bend).clamp(min=0), W)
-    return list(zip(span(s['cy']-ey, s['cy']+ey, H), span(s['cx']-ex, s['cx']+ex, W), right))
+    wavy,fenced = ((s[k]>0).any(0).tolist() for k in ('w4','strips'))
+    return list(zip(span(s['cy']-ey, s['cy']+ey, H), span(s['cx']-ex, s['cx']+ex, W), right, wavy, fenced))
 
 # %% ../../nbs/10_data.synthetic.ipynb #22ad0fa9
 N_LAYERS,N_COLS,N_SCENE = 12,64,32
@@ -216,12 +217,14 @@ def _locate(s, x, y, W, right):
 
 def _wave(t): return (t-torch.floor(t)-.5).abs()*4-1 # triangle wave in [-1,1]
 
-def _inside(s, X, Y, W):
-    "Whether the point belongs to the shape"
+def _inside(s, X, Y, W, wavy, fenced):
+    "Whether the point belongs to the shape; blobs and fences cost more, so only where there are some"
     px,py = X*(W/s['sx']),Y*(W/s['sx']); qx,qy = X*(W/s['sy']),Y*(W/s['sy'])
     p,q = s['rc']*px+s['rs']*py,s['rc']*qy-s['rs']*qx
     ap,aq = p.abs(),q.abs()
-    r = s['w1']*(ap+aq)+s['w2']*torch.maximum(ap,aq)+s['w3']*torch.sqrt(p*p+q*q)+s['w4']*_wave(s['wp']*p+s['wo'])*_wave(s['wq']*q)
+    r = s['w1']*(ap+aq)+s['w2']*torch.maximum(ap,aq)+s['w3']*torch.sqrt(p*p+q*q)
+    if wavy: r = r+s['w4']*_wave(s['wp']*p+s['wo'])*_wave(s['wq']*q)
+    if not fenced: return r<1
     t = s['strips']*p
     return (r<1) & ((t-torch.floor(t)<s['duty']) | (s['strips']==0))
 
@@ -237,12 +240,12 @@ def render_disparity(
     layer = lambda l: {k:v[:,l] for k,v in scenes.items() if k!='boxes'}
     s = layer(0); best = _locate(s, x, y, W, right)[2].clone(); who = torch.zeros_like(best, dtype=torch.long)
     for l in range(1, N_LAYERS):
-        rows,*cols = scenes['boxes'][l]
+        rows,*cols,wavy,fenced = scenes['boxes'][l]
         cols = cols[right] if x.shape[-2]==1 else slice(0, W)
         xs,box,s = x[...,rows if x.shape[-2]>1 else slice(None),cols],(slice(None),rows,cols),layer(l)
         if not best[box].numel(): continue
         X,Y,d = _locate(s, xs, y[:,rows], W, right)
-        wins = _inside(s, X, Y, W) & (d>best[box])
+        wins = _inside(s, X, Y, W, wavy, fenced) & (d>best[box])
         best[box],who[box] = torch.where(wins, d, best[box]),torch.where(wins, l, who[box])
     return best,who
 
@@ -320,8 +323,9 @@ def noise(
 def _blur(im, k):
     "Three taps (k,1-2k,k) along rows, then along columns"
     for dim in (1,2):
-        n = im.shape[dim]; i = torch.arange(n, device=im.device)
-        im = im+k*(im.index_select(dim,(i-1).clamp(min=0))+im.index_select(dim,(i+1).clamp(max=n-1))-2*im)
+        n = im.shape[dim]; take = lambda a,b: im.narrow(dim, a, b-a)
+        before,after = torch.cat([take(0,1),take(0,n-1)], dim),torch.cat([take(1,n),take(n-1,n)], dim)
+        im = im+k*(before+after-2*im)
     return im
 
 # %% ../../nbs/10_data.synthetic.ipynb #a86a5a36

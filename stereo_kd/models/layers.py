@@ -15,7 +15,7 @@ class DilatedDepthwise(nn.Conv2d):
     "A depthwise convolution with dilation whose bf16 gradient is right on a CPU"
     def forward(self, x):
         if x.device.type!='cpu': return super().forward(x)
-        with torch.autocast('cpu', enabled=False): return super().forward(x.float())
+        with torch.autocast('cpu', enabled=False): return super().forward(x.to(self.weight.dtype))
 
 # %% ../../nbs/22_models.layers.ipynb #58a04218
 class ConvBN(nn.Sequential):
