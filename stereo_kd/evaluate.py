@@ -62,7 +62,7 @@ def compare(
     path=None,        # also save the figure here
 ):
     "Left image, truth, and for each network its disparity above its error"
-    n = len(nets)+1; fig,axes = plt.subplots(2*len(pairs), n, figsize=(2.5*n, 2.7*len(pairs)), squeeze=False, layout='constrained')
+    n = len(nets)+1; fig,axes = plt.subplots(2*len(pairs), n, figsize=(2.5*n, 2.7*len(pairs)), squeeze=False, layout='constrained', dpi=60)
     for k,(left,right,disp,valid) in enumerate(pairs):
         top,low = axes[2*k],axes[2*k+1]; known = disp.where(valid, float('nan')); lim = dict(vmin=0, vmax=float(disp.max()))
         low[0].imshow(denormalize(left).clamp(0,1).permute(1,2,0)); top[0].imshow(known, cmap='turbo', **lim); top[0].set_title(f'truth, to {disp.max():.0f} px', fontsize=7)

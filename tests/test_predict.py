@@ -12,6 +12,7 @@ from stereo_kd.core import normalize
 from stereo_kd.data.io import read_image, write_bytes, write_disparity, write_picture
 from stereo_kd.models.zoo import load_model
 import tempfile
+from contextvars import Context
 from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
 from types import SimpleNamespace
@@ -208,7 +209,7 @@ def test_command_line():
         g = dict(__name__='__main__', __file__='/x/stereo_predict', stereo_predict=stereo_predict)
         with patch.object(sys, 'argv', ['stereo_predict',*map(str, args)]), patch.dict(predict.__globals__, load_model=load), \
              redirect_stdout(StringIO()) as out, redirect_stderr(StringIO()) as err:
-            try: exec(compile('stereo_predict()', g['__file__'], 'exec'), g); code = 0
+            try: Context().run(exec, compile('stereo_predict()', g['__file__'], 'exec'), g); code = 0 # nbdev_test is such a script itself
             except SystemExit as e: code = e.code
         return code,out.getvalue(),err.getvalue()
     with tempfile.TemporaryDirectory() as d:
