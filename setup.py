@@ -1,7 +1,9 @@
 "Installer: everything it says comes from settings.ini"
 from configparser import ConfigParser
 from pathlib import Path
+from shutil import copytree
 from setuptools import setup, find_packages
+from setuptools.command.build_py import build_py
 
 root = Path(__file__).parent
 parser = ConfigParser(delimiters=['='])
@@ -9,6 +11,12 @@ parser.read(root/'settings.ini', encoding='utf-8')
 cfg = parser['DEFAULT']
 words = lambda key: cfg.get(key, '').split()
 readme = root/'README.md'
+
+class BuildWithSplits(build_py):
+    "An installed package finds the lists of `data/splits` beside its modules"
+    def run(self):
+        super().run()
+        if not self.editable_mode: copytree(root/'data'/'splits', Path(self.build_lib)/cfg['lib_path']/'splits', dirs_exist_ok=True)
 
 setup(
     name=cfg['lib_name'],
@@ -25,5 +33,6 @@ setup(
     install_requires=words('requirements'),
     extras_require=dict(dev=words('dev_requirements')),
     entry_points=dict(console_scripts=words('console_scripts'), nbdev=[f"{cfg['lib_path']}={cfg['lib_path']}._modidx:d"]),
+    cmdclass=dict(build_py=BuildWithSplits),
     zip_safe=False,
 )

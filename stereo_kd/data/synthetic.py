@@ -347,6 +347,7 @@ def photograph(
 # %% ../../nbs/10_data.synthetic.ipynb #ab7776f4
 class SyntheticPairs:
     "Stereo pairs made on demand, a pure function of `(seed, index)`"
+    endless = True # `batch` makes a pair for any index
     def __init__(self,
         n:int,             # number of pairs
         size=(128,256),    # (H,W)
