@@ -1,10 +1,10 @@
 # Generated from nbs/72_sgbm.ipynb; edit the notebook, not this file
 import cv2, numpy as np
-from stereo_kd.data.io import read_disparity
+from stereo_kd.benchmarks import fill_holes
 from fastcore.test import *
 from IPython.display import Markdown
 import matplotlib.pyplot as plt
-from stereo_kd.data.io import color_disparity
+from stereo_kd.data.io import color_disparity, read_disparity
 from stereo_kd.testing import real_data
 import pytest
 from stereo_kd.sgbm import *
@@ -14,34 +14,6 @@ def test_settings():
     test_eq([sgbm_settings(64, n)['numDisparities'] for n in (0,16,17)], [64,48,48])
     test_fail(lambda: sgbm_settings(mode='fast'), exc=ValueError, contains="unknown mode 'fast'; use one of 3way, sgbm, hh")
     test_fail(lambda: sgbm_settings(16, 16), exc=ValueError, contains='0 <= min_disp < max_disp, got 16 and 16')
-
-def test_fill_by_hand():
-    n = np.nan
-    d = np.float32([[n,n,n,n],
-                    [n,5,n,3],
-                    [n,n,n,n],
-                    [2,np.inf,n,n],
-                    [n,n,n,n]])
-    test_eq(fill_holes(d).tolist(), [[5,5,3,3],
-                                     [5,5,3,3],
-                                     [2,2,2,2],
-                                     [2,2,2,2],
-                                     [2,2,2,2]])
-    test_eq(fill_holes(d[:,:1])[:,0].tolist(), [2]*5)
-    assert np.isnan(fill_holes(d[:1])).all() and np.isnan(d[0,0])
-    test_eq(fill_holes(np.float32([[1,2],[3,4]])).tolist(), [[1,2],[3,4]])
-    test_fail(lambda: fill_holes(np.zeros((1,2,2))), exc=ValueError, contains='(1, 2, 2)')
-
-def test_fill_agrees_with_loops():
-    def near(line, i, step):
-        while 0<=(i:=i+step)<len(line):
-            if not np.isnan(line[i]): return line[i]
-        return np.nan
-    def slow_rows(d): return np.array([[v if not np.isnan(v) else np.fmin(near(r,i,-1), near(r,i,1)) for i,v in enumerate(r)] for r in d])
-    rng = np.random.default_rng(0)
-    for known in (.02,.2,.8):
-        d = np.where(rng.random((12,17))<known, rng.uniform(1, 99, (12,17)), np.nan).astype(np.float32)
-        np.testing.assert_array_equal(fill_holes(d), slow_rows(slow_rows(d).T).T)
 
 def test_recovers_known_shift():
     wide = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 256, (60,207,3), dtype=np.uint8), (0,0), 1)
@@ -74,15 +46,6 @@ def test_sgbm_refuses():
     test_fail(lambda: sgbm(a+np.nan, a), exc=ValueError, contains='left must be uint8')
     test_fail(lambda: sgbm(a[None], a), exc=ValueError, contains='left must be (H,W) or (H,W,3), got (1, 20, 30, 3)')
     test_fail(lambda: sgbm(a, a, mode='fast'), exc=ValueError, contains='use one of 3way, sgbm, hh')
-
-@pytest.mark.data
-def test_kitti_devkit_figure():
-    k = real_data()/'kitti2015/devkit'
-    est,gt = read_disparity(k/'disp_est.png'),read_disparity(k/'disp_gt.png')
-    def d1(d, ok): err = np.abs(d-gt)[ok]; return ((err>3)&(err>.05*gt[ok])).mean()
-    known = np.isfinite(gt)
-    test_close(d1(fill_holes(est), known), .136213, eps=1e-6)
-    test_close(d1(est, known&np.isfinite(est)), .134684, eps=1e-6)
 
 @pytest.mark.slow
 @pytest.mark.data
