@@ -1,12 +1,19 @@
 # Generated from nbs/79_all.ipynb; edit the notebook, not this file
 from stereo_kd.bench import count_macs, count_params, latency, module_table, thop_macs
+from stereo_kd.benchmarks import fill_background, fill_holes, judged, official
 from stereo_kd.callback.distill import DistillCallback, Term, ramp
 from stereo_kd.callback.prune import PruneCallback
 from stereo_kd.core import denormalize, environment, normalize, set_seed
-from stereo_kd.data.files import PairFile, PairFiles
+from stereo_kd.data.eth3d import eth3d
+from stereo_kd.data.files import PairFile, PairFiles, Sample, list_splits, warp_error
+from stereo_kd.data.folder import folder
 from stereo_kd.data.io import read_disparity, read_image, write_disparity, write_picture
-from stereo_kd.data.loaders import StereoDataLoaders
+from stereo_kd.data.kitti import kitti2012, kitti2015
+from stereo_kd.data.loaders import Mixed, StereoDataLoaders
+from stereo_kd.data.middlebury import middlebury, read_calib
+from stereo_kd.data.sceneflow import sceneflow
 from stereo_kd.data.synthetic import SyntheticPairs
+from stereo_kd.data.transforms import Augmented, augment
 from stereo_kd.evaluate import compare, evaluate
 from stereo_kd.learner import fit, stereo_learner
 from stereo_kd.losses.response import ResponseLoss, tempered_kl, tempered_l1
@@ -16,7 +23,9 @@ from stereo_kd.models.zoo import create_model, list_models, load_model, read_car
 from stereo_kd.predict import predict
 from stereo_kd.prune.loop import prune_loop, prune_step, ratio_for, recalibrate
 from stereo_kd.recipe import prune_stages, train_stage
+from stereo_kd.score import score
 from stereo_kd.sgbm import sgbm
+from stereo_kd.submit import write_submission
 from fastcore.test import *
 from stereo_kd.all import *
 

@@ -1,0 +1,74 @@
+# Generated from nbs/76_score.ipynb; edit the notebook, not this file
+import time
+import numpy as np, torch
+from fastcore.script import call_parse
+from fastprogress.fastprogress import progress_bar
+from pathlib import Path
+from torch import nn
+from stereo_kd.bench import write_csv
+from stereo_kd.benchmarks import benchmarks, fill_holes, judged, official
+from stereo_kd.core import pick
+from stereo_kd.data.files import PairFiles
+from stereo_kd.data.io import read_disparity, read_pixels
+from stereo_kd.data.loaders import readers
+from stereo_kd.metrics import Meter
+from stereo_kd.models.zoo import load_model
+from stereo_kd.predict import DEFAULT_MODEL, predict
+from stereo_kd.submit import submissions, write_submission
+import contextlib, cv2, io, tempfile, warnings, zipfile
+from fastcore.test import *
+from stereo_kd.data.files import PairFile
+from stereo_kd.data.io import write_disparity
+import pytest
+from stereo_kd.score import *
+
+def test_scores_of_a_folder_of_files():
+    def two_frames(d):
+        d = Path(d); cv2.imwrite(str(d/'i.png'), np.zeros((6,9), np.uint8))
+        for k,v in enumerate((10,20)): write_disparity(d/f'gt{k}.png', np.full((6,9), v, 'float32'))
+        est = [np.full((6,9), 12, 'float32'),np.full((6,9), 20, 'float32')]; est[1][:,3:6] = np.nan
+        for k,e in enumerate(est): write_disparity(d/'est'/f'{k:06d}_10.pfm', e)
+        return PairFiles([PairFile(d/'i.png', d/'i.png', d/f'gt{k}.png', name=f'{k:06d}_10') for k in range(2)], name='kitti2015')
+    with tempfile.TemporaryDirectory() as d:
+        pairs = two_frames(d)
+        whole,rows = score(pairs, from_folder(Path(d)/'est'))
+        test_eq([whole[k] for k in ('set','mask','epe','bad1','bad2','n_images','n_nonfinite','kitti2015:d1_all')], ['kitti2015','all',1.,50.,0.,2,0,0.]); test_close(whole['kitti2015:density'], 100*5/6)
+        test_eq([(r['name'],r['epe'],round(r['density'], 3)) for r in rows], [('000000_10',2.,100.),('000001_10',0.,66.667)])
+        write_disparity(Path(d)/'est/000000_10.npy', np.ones((6,9)))
+        test_fail(lambda: score(pairs, from_folder(Path(d)/'est')), exc=ValueError, contains='has 2 estimates of 000000_10')
+        test_fail(lambda: score(pairs, from_folder(d)), exc=ValueError, contains='has no estimates of 000000_10')
+        test_fail(lambda: score(pairs, lambda f: (np.ones((6,8)),0)), exc=ValueError, contains='the estimate of 000000_10 is (6, 8), its truth (6, 9)')
+        test_fail(lambda: score(PairFiles([PairFile(Path(d)/'i.png', Path(d)/'i.png')]), lambda f: (np.ones((6,9)),0)), exc=ValueError, contains='has no truth')
+
+@pytest.mark.data
+def test_development_kit_figure_through_files():
+    from stereo_kd.testing import real_data
+    k = real_data()/'kitti2015/devkit'; image = next((real_data()/'kitti2015/training/image_2').glob('*.png'))
+    with tempfile.TemporaryDirectory() as d:
+        write_disparity(Path(d)/'a.pfm', read_disparity(k/'disp_est.png'))
+        whole,rows = score(PairFiles([PairFile(image, image, k/'disp_gt.png', name='a')], name='kitti2015'), from_folder(d))
+    test_close([whole['kitti2015:d1_all']/100, whole['kitti2015:d1_est']/100, whole['d1']/100], [.136213,.134684,.136213], eps=1e-6)
+
+def test_command_prints_the_figures():
+    with tempfile.TemporaryDirectory() as d:
+        k = Path(d)/'kitti2015/training'
+        for i in range(2):
+            for v in ('image_2','image_3'): (k/v).mkdir(parents=True, exist_ok=True); cv2.imwrite(str(k/v/f'{i:06d}_10.png'), np.zeros((6,9), np.uint8))
+            write_disparity(k/'disp_occ_0'/f'{i:06d}_10.png', np.full((6,9), 10+10*i, 'float32')); write_disparity(Path(d)/'est'/f'{i:06d}_10.png', np.full((6,9), 14, 'float32'))
+        with contextlib.redirect_stdout(io.StringIO()) as out, warnings.catch_warnings(): warnings.simplefilter('ignore'); stereo_eval('kitti2015', f'{d}/kitti2015', folder=f'{d}/est', o=f'{d}/rows.csv')
+        for say in ('kitti2015, mask all, 2 frames, 108 px', 'epe 5.000 px', 'd1 100.000 %', 'd1_all 100.000'): assert say in out.getvalue(), out.getvalue()
+        test_eq([l.split(',')[:2] for l in (Path(d)/'rows.csv').read_text().splitlines()], [['name','epe'],['000000_10','4.0'],['000001_10','6.0']])
+        for kw,say in [(dict(dataset='kitti'), "unknown data set 'kitti'"), (dict(folder=d, model='dtpnet'), 'not both'), (dict(root=d), 'did you mean')]:
+            with warnings.catch_warnings(): warnings.simplefilter('ignore'); test_fail(lambda: stereo_eval(**dict(dict(dataset='kitti2015', root=f'{d}/kitti2015'), **kw)), exc=SystemExit, contains=say)
+
+def test_command_writes_a_submission():
+    with tempfile.TemporaryDirectory() as d, warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        for i in range(200):
+            for v in ('image_2','image_3'): p = Path(d)/'testing'/v/f'{i:06d}_10.png'; p.parent.mkdir(parents=True, exist_ok=True); cv2.imwrite(str(p), np.zeros((2,3), np.uint8))
+            write_disparity(Path(d)/'est'/f'{i:06d}_10.pfm', np.float32([[i+1,np.nan,i+2],[i+1]*3]))
+        with contextlib.redirect_stdout(io.StringIO()) as out: stereo_eval('kitti2015', d, folder=f'{d}/est', part='testing', submission=f'{d}/s.zip')
+        assert 's.zip: 200 frames of kitti2015' in out.getvalue()
+        with zipfile.ZipFile(f'{d}/s.zip') as z: x = cv2.imdecode(np.frombuffer(z.read('disp_0/000007_10.png'), np.uint8), cv2.IMREAD_UNCHANGED)
+        test_eq(x.tolist(), [[8*256,8*256,9*256],[8*256]*3]) # the hole takes the smaller neighbour
+        test_fail(lambda: stereo_eval('kitti2015', d, folder=f'{d}/est', part='testing', n=3, submission=f'{d}/s.zip'), exc=SystemExit, contains='197 of 200 frames are missing')
