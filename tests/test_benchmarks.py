@@ -48,6 +48,7 @@ def test_kitti_rules_by_hand():
     t = kitti2012_scores(p); test_close([t[k] for k in ('above2_all','above3_all','above4_all','above5_all','above3_est','density')], [100.,80.,40.,40.,75.,80.])
     test_close([t['avg_est'], t['avg_all']], [(4+6+3+3.5)/4, (4+6+3+3.5+40)/5])
     test_eq(np.isnan(kitti2015_scores(judged(est, truth))['d1_fg']), True)
+    test_eq(kitti2015_scores(together([p, p]))['d1_all'], s['d1_all']); assert isinstance(together([p, p]), Judged) and len(together([p, p]).truth)==10
     test_fail(lambda: judged(est, truth[:,:3]), exc=ValueError, contains='est (1, 6) and truth (1, 3)')
 
 @pytest.mark.data
@@ -96,6 +97,6 @@ def test_pooled_or_averaged():
     def image(n, error): return judged(np.full((1,n), 10.+error), np.full((1,n), 10.))
     parts = [image(90, 0), image(10, 20)]
     test_eq([official('kitti2015', parts)['d1_all'], official('middlebury', parts)['bad2'], official('kitti2012', parts)['avg_all']], [10.,50.,2.])
-    assert all(b.main in official(n, parts) for n,b in benchmarks.items())
+    assert all(isinstance(b, Benchmark) and b.main in official(n, parts) for n,b in benchmarks.items())
     test_fail(lambda: official('kitti', parts), exc=ValueError, contains="unknown benchmark 'kitti'; known: eth3d")
     test_fail(lambda: official('eth3d', []), exc=ValueError, contains='no image to score')

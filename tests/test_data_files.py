@@ -50,6 +50,7 @@ def test_reads_what_was_written():
         test_eq(disp[2,3].item(), 3.5); test_eq(disp[~valid].abs().sum().item(), 0.)
         noc = PairFiles(files, 'noc', 192); test_eq([noc.mask, noc[0][3][2].tolist()], ['noc<192', [False]*3+[True]*6])
         test_eq([tuple(t.shape) for t in PairFiles(files*2).batch([0,1])], [(2,3,6,9),(2,3,6,9),(2,6,9),(2,6,9)])
+        s = PairFiles(files).sample(0); test_close(s.left, torch.from_numpy(im[0]).permute(2,0,1)/255, eps=1e-6); test_eq(to_item(s)[0], normalize(s.left))
         bare = PairFiles([PairFile(d/'l.png', d/'r.png')]); assert not bare[0][3].any()
 
 def test_masks_take_the_right_file():

@@ -1,9 +1,9 @@
 # Generated from nbs/11_data.io.ipynb; edit the notebook, not this file
-import re
+import re, warnings
 from io import BytesIO
 from pathlib import Path
 import cv2, numpy as np
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 from stereo_kd.core import atomic_write
 import errno, tempfile
 from unittest.mock import patch
@@ -238,3 +238,83 @@ def test_kitti_and_sceneflow_files():
     y,x = np.mgrid[:h,:w]; xr = np.round(x-disp).astype(int); ok = xr>=0
     err = np.abs(left-right[y,xr.clip(0)]).mean(-1)[ok]
     assert np.median(err)<.02 < np.median(np.abs(left-right[::-1][y,xr.clip(0)]).mean(-1)[ok]) # the disparity matches the views
+
+@pytest.mark.slow
+def test_hundreds_of_bad_files():
+    import subprocess, sys
+    code = r"""
+import resource, struct, sys, zlib
+from pathlib import Path
+import cv2, numpy as np
+from stereo_kd.data.io import read_disparity, read_image, write_disparity, write_pfm
+cv2.utils.logging.setLogLevel(0)
+d = Path(sys.argv[1]); rng = np.random.default_rng(0); rgb = rng.integers(0, 256, (24,32,3), dtype=np.uint8); good = {}
+for ext,im in dict(png=rgb, jpg=rgb, bmp=rgb, tiff=rgb, ppm=rgb, pgm=rgb[...,0]).items(): good[ext] = cv2.imencode('.'+ext, im)[1].tobytes()
+disp = rng.uniform(1, 90, (24,32)).astype('float32')
+for n in ('k.png','l.pfm','n.npy'): write_disparity(d/n, disp); good[n] = (d/n).read_bytes()
+write_pfm(d/'b.pfm', disp, little=False); good['b.pfm'] = (d/'b.pfm').read_bytes(); write_pfm(d/'c.pfm', rgb); good['c.pfm'] = (d/'c.pfm').read_bytes()
+def chunk(k, v): return struct.pack('>I', len(v))+k+v+struct.pack('>I', zlib.crc32(k+v))
+def png(w, h, bits=8, color=2): return b'\x89PNG\r\n\x1a\n'+chunk(b'IHDR', struct.pack('>IIBBBBB', w, h, bits, color, 0, 0, 0))+chunk(b'IDAT', zlib.compress(b'0'*99))+chunk(b'IEND', b'')
+def huge(ext, n): # headers that claim n x n pixels
+    if ext in ('png','k.png'): return png(n, n)
+    if ext=='bmp': return good[ext][:18]+struct.pack('<ii', n, n)+good[ext][26:]
+    if ext in ('ppm','pgm'): return (b'P6' if ext=='ppm' else b'P5')+f'\n{n} {n}\n255\n'.encode()+bytes(40)
+    if ext=='jpg': i = good[ext].index(b'\xff\xc0'); m = min(n, 65000); return good[ext][:i+5]+struct.pack('>HH', m, m)+good[ext][i+9:]
+    if ext.endswith('pfm'): return good[ext][:3]+f'{n} {n}\n-1\n'.encode()+bytes(40)
+    if ext=='n.npy': return good[ext][:10]+good[ext][10:].replace(b'(24, 32)', f'({n},9)'.encode().ljust(8)[:8], 1)
+    b = bytearray(good['tiff']); at = struct.unpack('<I', b[4:8])[0]
+    for k in range(struct.unpack('<H', b[at:at+2])[0]):
+        e = at+2+12*k
+        if struct.unpack('<H', b[e:e+2])[0] in (256,257): b[e+2:e+12] = struct.pack('<HII', 4, 1, n)
+    return bytes(b)
+bad = []
+for ext,data in good.items():
+    cuts = sorted({1,2,3,5,8,12,16,20,25,30,len(data)//3,len(data)//2,len(data)-30,len(data)-13} & set(range(1, len(data))))
+    bad += [(ext,'cut',data[:n]) for n in cuts]+[(ext,'empty',b''), (ext,'zeros',bytes(len(data))), (ext,'text',b'hello '*50), (ext,'magic',b'XX'+data[2:])]
+    bad += [(ext,'huge',huge(ext, n)) for n in (9999,30000,60000,999999)]+[(ext,'random',rng.bytes(n)) for n in (1,10,100,1000)]
+    if ext.endswith(('pfm','npy')): bad += [(ext,'longer',data+b'0')] if ext!='n.npy' else []
+    if ext in ('png','k.png'):
+        for k in range(16,33): bad.append((ext,'flip',data[:k]+bytes([data[k]^255])+data[k+1:])) # size, depth, check sum
+    bad += [(ext,'noise',data[:k]+bytes([data[k]^v])+data[k+1:]) for k in range(4, min(len(data), 40), 5) for v in (1,128)]
+for name,array in dict(obj=np.array([[None,{}]], object), text=np.array([['a','b']]), three=np.zeros((2,2,2)), cplx=np.zeros((2,2), complex), rec=np.zeros((2,2), 'f4,i4')).items():
+    np.save(d/'n.npy', array, allow_pickle=True); bad.append(('n.npy','dtype '+name,(d/'n.npy').read_bytes()))
+(d/'warm.png').write_bytes(good['png']); read_image(d/'warm.png')
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss; counts = dict(error=0, array=0); wrong = []
+for k,(ext,what,data) in enumerate(bad):
+    f = d/f'file{k}.{ext.split(".")[-1]}'; f.write_bytes(data)
+    for read in (read_image,) if ext in ('png','jpg','bmp','tiff','ppm') else (lambda p: read_disparity(p, 8),) :
+        try: x = read(f); counts['array'] += 1; (what in ('noise','flip') or x.size<=8300*len(data)*3 and what!='huge') or wrong.append((ext,what,x.shape)); what in ('noise','flip','random') or ext in ('jpg','tiff','bmp') or wrong.append((ext,what,'was read'))
+        except (ValueError,FileNotFoundError) as e:
+            counts['error'] += 1
+            if f.name not in str(e) or len(str(e))>300+len(str(d)): wrong.append((ext,what,str(e)))
+        except BaseException as e: wrong.append((ext,what,repr(e)))
+grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss-before)/1024
+print(len(bad), counts['error'], counts['array'], round(grown), wrong)
+"""
+    with tempfile.TemporaryDirectory() as d: done = subprocess.run([sys.executable, '-c', code, d], capture_output=True, text=True, timeout=120)
+    assert not done.returncode, done.stderr[-800:]
+    files,errors,arrays,grown,wrong = done.stdout.split(' ', 4)
+    print(f'{files} bad files: {errors} answered by name, {arrays} read; memory grew by {grown} MB'); test_eq(wrong.strip(), '[]'); assert int(errors)>=300 and int(grown)<64, done.stdout
+
+@pytest.mark.slow
+def test_any_map_comes_back():
+    from hypothesis import given, settings, strategies as st
+    from hypothesis.extra import numpy as hnp
+    quick = settings(max_examples=60, deadline=None, derandomize=True, database=None)
+    sizes = st.tuples(st.integers(1, 5), st.integers(1, 5))
+    with tempfile.TemporaryDirectory() as d:
+        f = Path(d)/'a.pfm'; k = Path(d)/'a.png'
+        @quick
+        @given(st.one_of(sizes, sizes.map(lambda s: (*s,3))).flatmap(lambda s: hnp.arrays(np.float32, s)), st.booleans())
+        def pfm(x, little): write_pfm(f, x, little); want = x.copy(); want[np.isinf(x)] = np.nan; np.testing.assert_array_equal(read_pfm(f), want)
+        @quick
+        @given(sizes.flatmap(lambda s: hnp.arrays(np.uint16, s)))
+        def kitti(x): write_disparity(k, np.where(x, x/np.float32(256), np.nan)); np.testing.assert_array_equal(read_disparity(k), np.where(x, x/np.float32(256), np.nan))
+        @quick
+        @given(st.one_of(st.binary(max_size=60), st.binary(max_size=30).map(lambda b: b'Pf\n2 2\n-1\n'+b), st.text('Pf0123456789.-\n ', max_size=40).map(str.encode)))
+        def noise(b):
+            for p in (f,k):
+                p.write_bytes(b)
+                try: read_disparity(p, 8)
+                except ValueError as e: assert p.name in str(e)
+        level = cv2.utils.logging.setLogLevel(0); pfm(); kitti(); noise(); cv2.utils.logging.setLogLevel(level)

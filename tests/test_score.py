@@ -49,6 +49,18 @@ def test_development_kit_figure_through_files():
         whole,rows = score(PairFiles([PairFile(image, image, k/'disp_gt.png', name='a')], name='kitti2015'), from_folder(d))
     test_close([whole['kitti2015:d1_all']/100, whole['kitti2015:d1_est']/100, whole['d1']/100], [.136213,.134684,.136213], eps=1e-6)
 
+def test_scores_of_a_network():
+    from stereo_kd.core import set_seed
+    from stereo_kd.models.zoo import create_model
+    set_seed(0); net = create_model('dtpnet', max_disp=48, stem=8, width=16)
+    with tempfile.TemporaryDirectory() as d, warnings.catch_warnings():
+        warnings.simplefilter('ignore'); d = Path(d)
+        for v in ('left','right'): (d/v).mkdir(); cv2.imwrite(str(d/v/'a.png'), np.random.default_rng(0).integers(0, 255, (50,70,3), dtype=np.uint8))
+        write_disparity(d/'disp'/'a.pfm', np.full((50,70), 9, 'float32'))
+        pairs = open_pairs('folder', d, n=1); whole,rows = score(pairs, from_model(net))
+        f = pairs.files[0]; test_close(whole['epe'], np.abs(predict(net, f.left, f.right)-9).mean(), eps=1e-4); assert rows[0]['seconds']>0 and 'folder:' not in str(whole)
+        test_fail(lambda: submit(d/'x.zip', pairs, from_model(net)), exc=ValueError, contains="unknown benchmark that takes submissions 'folder'")
+
 def test_command_prints_the_figures():
     with tempfile.TemporaryDirectory() as d:
         k = Path(d)/'kitti2015/training'

@@ -6,12 +6,12 @@
 __all__ = ['read_bytes', 'write_bytes', 'read_pixels', 'read_image', 'read_pfm', 'write_pfm', 'read_disparity', 'write_disparity',
            'color_disparity', 'write_picture']
 
-# %% ../../nbs/11_data.io.ipynb #8253ce9d
-import re
+# %% ../../nbs/11_data.io.ipynb #c9b648f2
+import re, warnings
 from io import BytesIO
 from pathlib import Path
 import cv2, numpy as np
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 from ..core import atomic_write
 
 # %% ../../nbs/11_data.io.ipynb #010ae454
@@ -35,7 +35,7 @@ def write_bytes(
     with atomic_write(path) as tmp: tmp.write_bytes(data)
 
 # %% ../../nbs/11_data.io.ipynb #cd1ce1e6
-_magic = {b'\x89PNG':'PNG', b'\xff\xd8\xff':'JPEG', b'BM':'BMP', b'II*\0':'TIFF', b'MM\0*':'TIFF', **{b'P%d'%i:'PNM' for i in range(1,7)}}
+_magic = {b'\x89PNG':'PNG', b'\xff\xd8\xff':'JPEG', b'BM':'BMP', b'II*\0':'TIFF', b'MM\0*':'TIFF', b'RIFF':'WEBP', **{b'P%d'%i:'PNM' for i in range(1,7)}}
 
 def _kind(data): return next((k for m,k in _magic.items() if data.startswith(m)), None)
 
@@ -48,28 +48,46 @@ def _decode(data, kind):
         return np.asarray(Image.open(BytesIO(data)).convert('RGBA'))[...,:3]
     return x if x is None or x.ndim==2 else x[...,2::-1] # BGR or BGRA
 
-# %% ../../nbs/11_data.io.ipynb #fb371271
+# %% ../../nbs/11_data.io.ipynb #be487945
+def _size(data, kind):
+    "Width and height by the header; None where it cannot be read"
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore') # what is odd in a file is told once, by us
+        try:
+            if kind!='TIFF': return Image.open(BytesIO(data)).size
+            tags = TiffImagePlugin.ImageFileDirectory_v2(data[:8]); f = BytesIO(data); f.seek(tags.next); tags.load(f) # PIL has no 16-bit colour TIFF, but reads its header
+            return tags[256],tags[257]
+        except Image.DecompressionBombError: return 10**5,10**5 # above 179 million pixels PIL does not say how many
+        except Exception: return None # any damage at all: PIL raises a dozen kinds
+
+def _check_size(path, data, kind):
+    size = _size(data, kind)
+    if not size: raise ValueError(f"{path} is a truncated or damaged {kind} file")
+    if size[0]*size[1]>8300*len(data): raise ValueError(f"{path} is damaged: its header claims about {size[0]*size[1]/1e6:.0f} million pixels, and it has {len(data)} bytes")
+
+# %% ../../nbs/11_data.io.ipynb #141572a8
 _pnm_head = re.compile(rb'P[56](?:(?:\s|#[^\n]*\n)+\d{1,9}){2}(?:\s|#[^\n]*\n)+(\d{1,5})\s')
 
 def _read_levels(path):
     "Pixels as stored, and the stored value of full intensity"
     data = read_bytes(path)
     kind = _kind(data)
-    x = _decode(data, kind)
+    if kind: _check_size(path, data, kind)
+    x = _decode(data, kind) if kind else None
     if x is None: raise ValueError(f"{path} is a truncated or damaged {kind} file" if kind else f"{path} is not an image")
     if x.dtype not in (np.uint8, np.uint16, np.float32, np.float64):
         raise ValueError(f"{path} holds {x.dtype} pixels; 8 or 16 bit or floating point are read")
     pnm = _pnm_head.match(data)
     return x, int(pnm[1]) if pnm else np.iinfo(x.dtype).max if x.dtype.kind=='u' else 1
 
-# %% ../../nbs/11_data.io.ipynb #1e772207
+# %% ../../nbs/11_data.io.ipynb #974163a7
 def read_pixels(
     path, # an image that OpenCV can read: png, jpeg, bmp, tiff, ppm, pgm, webp
 ) -> np.ndarray: # (H,W) or (H,W,3) RGB; uint8, uint16, float32 or float64
     "The pixels as stored, without alpha and without turning by EXIF"
     return _read_levels(path)[0]
 
-# %% ../../nbs/11_data.io.ipynb #a73d20ef
+# %% ../../nbs/11_data.io.ipynb #4bb6172b
 def read_image(
     path, # 8 or 16 bit or float in [0,1]; grey, colour, palette, with or without alpha
 ) -> np.ndarray: # float32 (H,W,3), RGB in [0,1]; grey is repeated
@@ -80,7 +98,7 @@ def read_image(
     if x.min()<0 or x.max()>1: raise ValueError(f"{path} has pixels from {x.min():g} to {x.max():g}, expected 0 to 1")
     return np.ascontiguousarray(np.broadcast_to(x[...,None], (*x.shape,3)) if x.ndim==2 else x)
 
-# %% ../../nbs/11_data.io.ipynb #97eab346
+# %% ../../nbs/11_data.io.ipynb #be3eb82b
 _number = rb'[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?'
 _pfm_head = re.compile(rb'(P[Ff])\s+(\d{1,9})\s+(\d{1,9})\s+('+_number+rb')[ \t]*\r?\n')
 
@@ -98,7 +116,7 @@ def read_pfm(
     x[np.isinf(x)] = np.nan
     return x[...,0] if c==1 else x
 
-# %% ../../nbs/11_data.io.ipynb #dbf7aa50
+# %% ../../nbs/11_data.io.ipynb #8a5a42a1
 def write_pfm(
     path, # file name
     x,    # (H,W) or (H,W,3) numbers; nan is stored as inf
@@ -111,7 +129,7 @@ def write_pfm(
     head = f"{'Pf' if x.ndim==2 else 'PF'}\n{x.shape[1]} {x.shape[0]}\n{-1. if little else 1.}\n"
     write_bytes(path, head.encode()+x[::-1].astype('<f4' if little else '>f4').tobytes())
 
-# %% ../../nbs/11_data.io.ipynb #2adb2afb
+# %% ../../nbs/11_data.io.ipynb #7a73f9e0
 def _read_npy(path):
     read_bytes(path) # its sentences
     try: x = np.lib.format.open_memmap(path, mode='r') # no pickle, and never more than the file holds
@@ -129,7 +147,7 @@ def _read_scaled(path, scale):
     if x.dtype==np.uint16 and scale is None: scale = 256
     return np.where(zero, np.nan, x).astype(np.float32),scale
 
-# %% ../../nbs/11_data.io.ipynb #c3772535
+# %% ../../nbs/11_data.io.ipynb #d6f7074b
 def read_disparity(
     path,             # .pfm, .npy, or a grey image: png, pgm, tiff
     scale:float=None, # stored value of one px; None: 256 for 16 bit, 1 for floating point, an error for 8 bit
@@ -142,7 +160,7 @@ def read_disparity(
     d[~np.isfinite(d)] = np.nan
     return d if scale is None else d/np.float32(scale)
 
-# %% ../../nbs/11_data.io.ipynb #14eaedfd
+# %% ../../nbs/11_data.io.ipynb #0b465f85
 def _to_map(disp, name='disparity'):
     "float32 (H,W) copy with nan for everything unknown"
     d = np.array(disp, np.float32)
@@ -155,7 +173,7 @@ def _encode(path, x):
     if not ok: raise ValueError(f"{path} cannot be encoded")
     return data.tobytes()
 
-# %% ../../nbs/11_data.io.ipynb #736f6a91
+# %% ../../nbs/11_data.io.ipynb #ddefe779
 def _write_kitti(path, d):
     known = np.isfinite(d)
     lo,hi = (d[known].min(),d[known].max()) if known.any() else (0,0)
@@ -163,12 +181,12 @@ def _write_kitti(path, d):
     x = np.maximum(np.round(np.where(known, d, 0)*256), 1)
     write_bytes(path, _encode(path, np.where(known, x, 0).astype(np.uint16)))
 
-# %% ../../nbs/11_data.io.ipynb #f4e49f7b
+# %% ../../nbs/11_data.io.ipynb #1ca07bb4
 def _write_npy(path, d):
     buf = BytesIO(); np.save(buf, d)
     write_bytes(path, buf.getvalue())
 
-# %% ../../nbs/11_data.io.ipynb #33b1cc62
+# %% ../../nbs/11_data.io.ipynb #03f0b242
 def write_disparity(
     path, # .pfm (nan as inf), .png (16 bit, x 256, nan as 0) or .npy (nan)
     disp, # (H,W) in px; nan or inf where unknown
@@ -179,7 +197,7 @@ def write_disparity(
     if not write: raise ValueError(f"{path}: cannot write a disparity as {Path(path).suffix or 'a file without suffix'}; use {', '.join(writers)}")
     write(path, _to_map(disp))
 
-# %% ../../nbs/11_data.io.ipynb #1767eaaf
+# %% ../../nbs/11_data.io.ipynb #22dcac90
 def color_disparity(
     disp,                # (H,W) in px; nan or inf where unknown
     max_disp:float=None, # px of the last colour, the first one is 0; None: the 1st to 99th percentile of `disp`
@@ -197,7 +215,7 @@ def color_disparity(
     rgb = cv2.applyColorMap(np.round(255*level).astype(np.uint8), table)[...,::-1]
     return np.where(known[...,None], rgb, 0).astype(np.uint8)
 
-# %% ../../nbs/11_data.io.ipynb #b2580cf9
+# %% ../../nbs/11_data.io.ipynb #0f510ece
 def write_picture(
     path,                # .png, .jpg or another image format of OpenCV
     disp,                # (H,W) in px; nan or inf where unknown

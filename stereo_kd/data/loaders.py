@@ -113,26 +113,27 @@ class StereoDataLoaders(DataLoaders):
         valid = SyntheticPairs(n_valid, size, VALID_SEED, max_disp)
         return cls.from_datasets(train, valid, bs, True, seed, device, **kwargs)
 
-    @classmethod
-    def from_files(cls,
-        train,               # `PairFiles`
-        valid=None,          # `PairFiles`; `every_fifth` of `train` if None
-        size=(256,512),      # (H,W) of training crops
-        bs:int=4,            # pairs in a training batch; validation takes one whole frame at a time
-        n_train:int=None,    # pairs of an epoch; all if None
-        n_valid:int=None,    # validation pairs at most, spread over the set
-        strength:str='standard', # of augmentation, see `augment`
-        seed:int=0,          # of order and augmentation
-        device=None,         # fastai's default if None
-        **kwargs             # for fastai's `DataLoader`
-    ):
-        "From pairs on disk, training pairs augmented"
-        if valid is None: train,valid = every_fifth(train)
-        return cls.from_datasets(Augmented(train, augment(strength, size), seed, n_train), _spread(valid, n_valid), bs, seed=seed, device=device, valid_bs=1, **kwargs)
-
 VALID_SEED = 0 # synthetic validation pairs; training seeds start at 1
 
-# %% ../../nbs/19_data.loaders.ipynb #11d5e033
+# %% ../../nbs/19_data.loaders.ipynb #a3a34af4
+@patch(cls_method=True)
+def from_files(cls:StereoDataLoaders,
+    train,               # `PairFiles`
+    valid=None,          # `PairFiles`; `every_fifth` of `train` if None
+    size=(256,512),      # (H,W) of training crops
+    bs:int=4,            # pairs in a training batch; validation takes one whole frame at a time
+    n_train:int=None,    # pairs of an epoch; all if None
+    n_valid:int=None,    # validation pairs at most, spread over the set
+    strength:str='standard', # of augmentation, see `augment`
+    seed:int=0,          # of order and augmentation
+    device=None,         # fastai's default if None
+    **kwargs             # for fastai's `DataLoader`
+):
+    "From pairs on disk, training pairs augmented"
+    if valid is None: train,valid = every_fifth(train)
+    return cls.from_datasets(Augmented(train, augment(strength, size), seed, n_train), _spread(valid, n_valid), bs, seed=seed, device=device, valid_bs=1, **kwargs)
+
+# %% ../../nbs/19_data.loaders.ipynb #26116745
 def _published(pairs, split, default, n):
     "Training and validation part by a published split; every fifth frame for an incomplete tree unless a split was asked for"
     split = split or (default if len(pairs)==n else '')
@@ -174,7 +175,7 @@ def from_kitti2012(cls:StereoDataLoaders,
     "KITTI 2012"
     return cls.from_files(*_published(kitti2012(root, mask=mask, max_disp=max_disp, color=color), split, 'kitti2012_psmnet', 194), **kwargs)
 
-# %% ../../nbs/19_data.loaders.ipynb #f141ab44
+# %% ../../nbs/19_data.loaders.ipynb #73870423
 @patch(cls_method=True)
 def from_middlebury(cls:StereoDataLoaders,
     root,             # folder that holds the edition
@@ -217,7 +218,7 @@ def sources(cls:StereoDataLoaders) -> dict: # name -> constructor
     "What data there is, by the names that experiments use"
     return {n:getattr(cls, f'from_{n}') for n in ('synthetic', *readers)}
 
-# %% ../../nbs/19_data.loaders.ipynb #dc7586b9
+# %% ../../nbs/19_data.loaders.ipynb #75e002a5
 @patch
 def show_batch(self:StereoDL,
     b=None,        # a batch; the next one if None
