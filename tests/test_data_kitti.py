@@ -25,11 +25,12 @@ def test_complete_trees_have_the_published_counts():
         test_eq([Path(kitti2012(b, color=c).files[0].left).parent.name for c in (True,False)], ['colored_0','image_0'])
         test_eq([Path(kitti2012(b, 'testing').files[0].left).parent.name, kitti2012(b, 'testing').files[0].disp], ['image_0',''])
         test_eq([len(kitti2015(a, split=f'kitti2015_psmnet_{p}')) for p in ('train','val')]+[len(kitti2012(b, split=f'kitti2012_psmnet_{p}')) for p in ('train','val')], [160,40,160,34])
+        test_eq([len(kitti2015(a, split=f'kitti2015_gwcnet_{p}')) for p in ('train','val')]+[len(kitti2012(b, split=f'kitti2012_gwcnet_{p}')) for p in ('train','val')], [180,20,180,14])
         test_fail(lambda: kitti2015(a, 'test'), exc=ValueError, contains="unknown part of KITTI 2015 'test'; known: testing, training")
 
 def test_splits_are_disjoint_and_complete():
     couples = {s[:-len('_train')] for s in list_splits() if s.startswith('kitti') and s.endswith('_train')}
-    assert {'kitti2015_psmnet','kitti2012_psmnet'}<=couples
+    test_eq(couples, {'kitti2015_psmnet','kitti2012_psmnet','kitti2015_gwcnet','kitti2012_gwcnet','kitti2015_mobilestereonet'})
     for c in couples:
         train,val = (read_split(f'{c}_{p}') for p in ('train','val'))
         test_eq(sorted(train+val), [f'{i:06d}_10' for i in range(194 if '2012' in c else 200)])
