@@ -59,7 +59,7 @@ def test_volume_and_tail_cost_nothing():
         def __init__(self): super().__init__(48); self.conv = nn.Conv2d(3, 4, 1)
         def features(self, image): return [nn.functional.avg_pool2d(self.conv(image), 4)]
         def cost_volume(self, left, right): return correlation_volume(left[-1], right[-1], 12)
-        def aggregation(self, volume, left): return [volume]
+        def aggregation(self, volume, left, extras): return [volume]
     class Late(Net):
         def disparity(self, scores, size): return self.conv(super().disparity(scores, size)[:,None].expand(-1, 3, -1, -1))[:,0]
     pixels = 32*48

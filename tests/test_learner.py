@@ -23,7 +23,7 @@ def test_a_killed_run_ends_the_same():
         def __init__(self): super().__init__(48); self.conv = nn.Conv2d(3, 8, 4, 4); self.score = nn.Sequential(nn.Conv2d(12, 48, 1), nn.BatchNorm2d(48))
         def features(self, image): return [self.conv(image)]
         def cost_volume(self, left, right): return correlation_volume(left[-1], right[-1], 12)
-        def aggregation(self, volume, left): return [self.score(volume)]
+        def aggregation(self, volume, left, extras): return [self.score(volume)]
     class Kill(Callback):
         def before_epoch(self):
             if self.epoch==2: raise KeyboardInterrupt
@@ -57,7 +57,7 @@ def test_precision_is_checked_and_used():
         def __init__(self): super().__init__(48); self.conv = nn.Conv2d(3, 12, 4, 4); self.seen = []
         def features(self, image): f = self.conv(image); self.seen.append((f.dtype, self.training)); return [f]
         def cost_volume(self, left, right): return left[-1]*right[-1]
-        def aggregation(self, volume, left): return [volume]
+        def aggregation(self, volume, left, extras): return [volume]
     for precision,dtype in (('bf16',torch.bfloat16),('fp32',torch.float32)):
         learn = stereo_learner(dls, Net(), precision=precision)
         with learn.no_bar(),learn.no_logging(): fit(learn, 1)

@@ -22,7 +22,7 @@ def test_any_size_and_any_stage():
     class Net(StereoNet):
         def features(self, image): return [image[...,::4,::4]]
         def cost_volume(self, left, right): return correlation_volume(left[-1], right[-1], self.max_disp//4)
-        def aggregation(self, volume, left): return [volume]
+        def aggregation(self, volume, left, extras): return [volume]
     x = torch.randn(2,3,37,70)
     out = Net(48)(x, x.clone())
     test_eq(tuple(out.disparity[-1].shape), (2,37,70)); test_eq(tuple(out.aggregation[-1].shape), (2,12,12,20))

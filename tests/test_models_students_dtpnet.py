@@ -38,5 +38,5 @@ def test_correlation_is_a_cosine():
 def test_starts_as_a_block_matcher():
     torch.manual_seed(0); net = DTPnet().eval(); v = torch.randn(1,48,8,8)
     net.hourglass.up1[1].weight.data.zero_(); net.hourglass.up1[1].bias.data.zero_(); net.score.bias.data.zero_(); net.score.weight.data[:,:48] = 0
-    with torch.no_grad(): s = net.aggregation(v, [None,None,torch.randn(1,80,8,8),None])[0]
+    with torch.no_grad(): s = net.aggregation(v, [None,None,torch.randn(1,80,8,8),None], {})[0]
     test_close(s, F.interpolate(v.flatten(2).transpose(1,2), 192, mode='linear').transpose(1,2).unflatten(2, (8,8)), eps=1e-5)

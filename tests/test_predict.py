@@ -79,7 +79,7 @@ def test_known_shift_any_size_and_scale():
             p = F.unfold(F.pad(image, (2,2,2,2), mode='replicate'), 8, stride=4)
             return [F.normalize(p-p.mean(1, keepdim=True), dim=1).view(len(image), -1, image.shape[2]//4, image.shape[3]//4)]
         def cost_volume(self, left, right): return correlation_volume(left[-1], right[-1], self.max_disp//4)
-        def aggregation(self, volume, left): return [40*left[-1].shape[1]*volume]
+        def aggregation(self, volume, left, extras): return [40*left[-1].shape[1]*volume]
         def disparity(self, scores, size): return super().disparity(scores, size)-1.5 # bin k stands for 4k to 4k+3 px, the patches match at 4k
     wide = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 256, (61,165,3), dtype=np.uint8), (0,0), 2)
     left,right = wide[:,:149],wide[:,16:] # right[x-16] = left[x]

@@ -53,9 +53,9 @@ def forward(self:StereoNet,
     "Run the stages in order on inputs of any size"
     check_pair(left, right); upto = upto or self.upto
     if upto not in STAGES: raise ValueError(f"upto must be one of {STAGES}, got {upto!r}")
-    size,last,out = left.shape[-2:],STAGES.index(upto),[[],[],[],[]]
+    size,last,out,extras = left.shape[-2:],STAGES.index(upto),[[],[],[],[]],{}
     out[0] = [self.features(pad_to(v, self.multiple)) for v in (left,right)]
     if last>=1: out[1] = self.cost_volume(*out[0])
-    if last>=2: out[2] = self.aggregation(out[1], out[0][0])
+    if last>=2: out[2] = self.aggregation(out[1], out[0][0], extras)
     if last>=3: out[3] = [self.disparity(s, size) for s in out[2]]
-    return StereoOutput([*out, {}])
+    return StereoOutput([*out, extras])

@@ -54,7 +54,7 @@ class _Traced(nn.Module):
         left,right = self.net.features(left),self.net.features(right)
         volume,out = self.compare(left, right)
         self.net.training = True # all outputs; the layers inside stay in eval mode
-        return [*self.net.aggregation(volume, left), *out]
+        return [*self.net.aggregation(volume, left, {}), *out]
 
 # %% ../../nbs/51_prune.loop.ipynb #3f78ff57
 @contextmanager

@@ -66,7 +66,7 @@ class DTPnet(StereoNet):
         if self.c2d: return self.mix(torch.cat([left[-1],right[-1]], 1))
         return SHARPNESS*left[-1].shape[1]*correlation_volume(left[-1], right[-1], self.max_disp//4) # sharpened cosine
 
-    def aggregation(self, volume, left):
+    def aggregation(self, volume, left, extras):
         if self.c2d: return [self.score(self.hourglass(volume))]
         hg = self.hourglass(self.mix(torch.cat([volume,left[-2]], 1)))
         return [self.score(torch.cat([hg,volume], 1))]

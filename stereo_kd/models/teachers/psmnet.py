@@ -153,7 +153,8 @@ def cost_volume(self:PSMNet,
 @patch
 def aggregation(self:PSMNet,
     volume:Tensor, # (B,2c,D/4,H/4,W/4)
-    left:list=None, # left features; not used here
+    left:list,     # left features; not used here
+    extras:dict,   # not used here
 ) -> list:         # scores (B,D/4,H/4,W/4): three in training, the weakest first; in eval the last one
     "Three stacked hourglasses with summed heads"
     first = self.dres0(volume)
