@@ -52,7 +52,18 @@ def _params(opt): return [p for p,*_ in opt.all_params()]
 class StateCallback(Callback):
     "Write `state.pt` and `history.csv` into a folder after each epoch"
     order = Recorder.order+5 # the epoch's row must be there
-    def __init__(self, folder): self.folder,self.rows = Path(folder),[]
+    def __init__(self, folder):
+        self.folder,self.rows,self.epochs_done = Path(folder),[],0
+        self.saved = torch.load(self.folder/'state.pt', map_location='cpu', weights_only=True) if (self.folder/'state.pt').exists() else None
+        if self.saved: self.rows,self.epochs_done = self.saved['rows'],self.saved['epoch']
+    def _stateful(self): return {type(c).__name__:c for c in self.learn.cbs if c is not self and hasattr(type(c), 'state_dict')}
+    def before_fit(self):
+        "Put back what was saved, the state of other callbacks first: their weights may have joined the optimiser"
+        if not self.saved: return
+        self.model.load_state_dict(self.saved['model'])
+        for n,c in self._stateful().items(): c.load_state_dict(self.saved['callbacks'][n])
+        for p,moments in zip(_params(self.opt), self.saved['opt'], strict=True): self.opt.state[p] = {k:v.to(p.device) if isinstance(v, torch.Tensor) else v for k,v in moments.items()}
+        self.saved = None
     def before_epoch(self): self.recorder.smooth_loss.reset() # so that a row does not depend on earlier epochs
     def after_epoch(self):
         if not self.recorder.values[-1]: return # an epoch that was done before the stop and is skipped
@@ -62,7 +73,7 @@ class StateCallback(Callback):
         self.rows.append(row)
         with atomic_write(self.folder/'history.csv') as f, open(f, 'w', newline='') as h:
             w = csv.DictWriter(h, list(row)); w.writeheader(); w.writerows(self.rows)
-        state = dict(epoch=self.epoch+1, rows=self.rows, model=self.model.state_dict(), opt=[dict(self.opt.state[p]) for p in _params(self.opt)])
+        state = dict(epoch=self.epoch+1, rows=self.rows, model=self.model.state_dict(), callbacks={n:c.state_dict() for n,c in self._stateful().items()}, opt=[dict(self.opt.state[p]) for p in _params(self.opt)])
         with atomic_write(self.folder/'state.pt') as f: torch.save(state, f)
 
 # %% ../nbs/63_learner.ipynb #7ef8e2e9
@@ -74,13 +85,9 @@ def fit(
 ) -> list:          # one dict per epoch, as in history.csv
     "One-cycle training that continues from `folder` if it holds an earlier state"
     if folder is None: learn.fit_one_cycle(epochs, lr, pct_start=.1); return []
-    state,done = StateCallback(folder),0
-    if (state.folder/'state.pt').exists():
-        saved = torch.load(state.folder/'state.pt', map_location=learn.dls.device, weights_only=True)
-        learn.model.load_state_dict(saved['model']); learn.create_opt()
-        for p,moments in zip(_params(learn.opt), saved['opt'], strict=True): learn.opt.state[p] = moments
-        state.rows,done = saved['rows'],saved['epoch']
-    if done<epochs: learn.fit_one_cycle(epochs, lr, pct_start=.1, start_epoch=done, cbs=state)
+    state = StateCallback(folder)
+    if state.epochs_done<epochs: learn.fit_one_cycle(epochs, lr, pct_start=.1, start_epoch=state.epochs_done, cbs=state)
+    elif state.saved: learn.model.load_state_dict(state.saved['model'])
     return state.rows
 
 # %% ../nbs/63_learner.ipynb #9221fccf

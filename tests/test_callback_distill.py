@@ -44,6 +44,19 @@ def test_it_moves_towards_the_teacher():
         return learn.model.weight.item()
     test_close(end(1., 0.), 5., eps=.01); test_close(end(0., 1.), 0., eps=.01); test_close(end(1., 1.), 2.5, eps=.01)
 
+def test_adapters_learn_beside_the_student():
+    from stereo_kd.callback.distill import _Line, _Pairs
+    class Scaled(nn.Module):
+        def __init__(self): super().__init__(); self.factor = nn.Parameter(torch.ones(()))
+        def forward(self, s, t, valid): return (self.factor*s[0].detach()-t[0]).pow(2).mean()
+    data = [(torch.ones(1),torch.zeros(1),torch.tensor([2.]),torch.tensor([True])) for _ in range(8)]
+    def learner(): return Learner(DataLoaders(_Pairs(data, bs=2), _Pairs(data, bs=2), device='cpu'), _Line(1.), loss_func=lambda p,d,v: (p[0].mean()-d.mean()).pow(2), opt_func=SGD, lr=.1)
+    learn,loss = learner(),Scaled(); cb = DistillCallback(_Line(6.), [Term(loss)])
+    with learn.no_bar(),learn.no_logging(): learn.fit(20, cbs=cb, wd=0.); learn.fit(5, cbs=cb, wd=0.)
+    test_close(learn.model.weight.item(), 2., eps=.01); test_close(loss.factor.item(), 3., eps=.05)
+    test_eq(list(learn.model.state_dict()), ['weight']); test_eq([len(g) for g in learn.opt.param_lists], [2]) # joined once
+    test_eq(list(cb.state_dict()), ['0.factor']); cb.load_state_dict({'0.factor': torch.tensor(7.)}); test_eq(loss.factor.item(), 7.)
+
 def test_teacher_is_frozen_and_only_trains_along():
     from stereo_kd.callback.distill import _Line, _Pairs
     data = [(torch.ones(1),torch.zeros(1),torch.tensor([0.]),torch.tensor([True])) for _ in range(8)]

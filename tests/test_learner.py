@@ -41,6 +41,28 @@ def test_a_killed_run_ends_the_same():
         test_eq(len(Path(f'{d}/b/history.csv').read_text().splitlines()), 5)
         test_eq(sorted(p.name for p in Path(f'{d}/b').iterdir()), ['history.csv','state.pt'])
 
+def test_a_killed_distillation_ends_the_same():
+    from stereo_kd.callback.distill import DistillCallback, Term
+    from stereo_kd.losses.feature import FeatureLoss
+    class Net(StereoNet):
+        def __init__(self, c): super().__init__(48); self.conv = nn.Conv2d(3, c, 4, 4); self.score = nn.Conv2d(12, 48, 1)
+        def features(self, image): return [self.conv(image)]
+        def cost_volume(self, left, right): return correlation_volume(left[-1], right[-1], 12)
+        def aggregation(self, volume, left, extras): return [self.score(volume)]
+    class Kill(Callback):
+        def before_epoch(self):
+            if self.epoch==1: raise KeyboardInterrupt
+    def run(folder, cbs=()):
+        torch.manual_seed(0); dls = StereoDataLoaders.from_synthetic(8, 2, (32,64), bs=4, max_disp=48, device='cpu')
+        loss = FeatureLoss((8,), (4,))
+        learn = stereo_learner(dls, Net(4), precision='fp32', cbs=[DistillCallback(Net(8), [Term(loss, 'features')]), *cbs])
+        with learn.no_bar(),learn.no_logging(): rows = fit(learn, 3, folder=folder)
+        return [*learn.model.parameters(),*loss.parameters()],rows
+    with tempfile.TemporaryDirectory() as d:
+        whole,rows = run(f'{d}/a'); test_fail(lambda: run(f'{d}/b', [Kill()]), exc=KeyboardInterrupt); resumed,again = run(f'{d}/b')
+        test_eq(rows, again); assert rows[0]['kd']>0
+        for p,q in zip(whole, resumed, strict=True): test_eq(p, q)
+
 def test_callbacks_come_in_their_places():
     from fastai.callback.training import GradientAccumulation
     assert OrderCallback.order<StagesCallback.order<GradientAccumulation.order<BF16Callback.order<StateCallback.order

@@ -4,7 +4,10 @@ from pathlib import Path
 from torch import nn
 from stereo_kd.callback.distill import DistillCallback, Term, ramp
 from stereo_kd.learner import fit, stereo_learner
-from stereo_kd.losses.response import ResponseLoss, tempered_l1
+from stereo_kd.core import pick
+from stereo_kd.losses.feature import FeatureLoss, MapLoss
+from stereo_kd.losses.response import ResponseLoss, tempered_kl, tempered_l1
+from stereo_kd.models.tsnnet import TSNnet
 from stereo_kd.models.widths import widths
 from stereo_kd.models.zoo import load_model, read_card, save_model
 from stereo_kd.prune.loop import prune_loop
@@ -34,5 +37,20 @@ def test_a_finished_chain_is_read_back():
         assert 'kd' in read_card(f'{d}/student/model.safetensors')['meta']['history'][0]
 
 def test_supervision_is_checked():
-    test_fail(lambda: dtp_callback(create_model('dtpnet', max_disp=48), 'labels'), contains="got 'labels'")
-    test_eq([dtp_callback(create_model('dtpnet', max_disp=48), s).supervised_weight for s in ('teacher','both')], [0.,1.])
+    net,other = create_model('dtpnet', max_disp=48),create_model('dtpnet', max_disp=96)
+    for recipe in (dtp_callback,tsnnet_callback):
+        test_fail(lambda: recipe(net, net, 'labels'), contains="got 'labels'"); test_fail(lambda: recipe(net, other), contains='same max_disp, got 48 and 96')
+        test_eq([recipe(net, net, s).supervised_weight for s in ('teacher','both')], [0.,1.])
+
+def test_all_terms_of_the_cascade_train():
+    torch.manual_seed(0); dls = StereoDataLoaders.from_synthetic(4, 2, (32,64), bs=2, max_disp=48, device='cpu')
+    teacher,naive = (create_model(f'tsnnet_{n}', max_disp=48) for n in ('student','naive'))
+    terms = ('volume','coarse','hourglass','features','coarse_kl','probability')
+    cb = tsnnet_callback(teacher, naive, 'teacher', terms, weight=dict(volume=.1)); test_eq([t.weight for t in cb.terms], [.1,1.,1.,1.,1.,1.])
+    test_fail(lambda: tsnnet_callback(teacher, naive, terms=['logits']), contains="unknown term 'logits'")
+    test_fail(lambda: tsnnet_callback(create_model('dtpnet', max_disp=48), naive, terms=['features']), contains='dtpnet has others')
+    with tempfile.TemporaryDirectory() as d:
+        n = train_stage(naive, dls, 1, d, supervision='both', teacher=teacher, recipe=tsnnet_callback, terms=terms, precision='fp32')
+        meta = read_card(f'{d}/model.safetensors')['meta']; test_eq([meta['recipe'],meta['teacher']], ['tsnnet','tsnnet_student'])
+        assert all(meta['history'][0][k]>0 for k in terms), meta['history']
+        test_eq(list(n.state_dict()), list(create_model('tsnnet_naive', max_disp=48).state_dict()))

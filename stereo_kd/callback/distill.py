@@ -47,9 +47,19 @@ class DistillCallback(Callback):
     ):
         self.teacher,self.terms,self.supervised_weight = teacher,list(terms),supervised_weight
         self.upto = max((t.stage for t in self.terms), key=STAGES.index, default='features')
+        self.adapters = nn.ModuleList(t.loss for t in self.terms if isinstance(t.loss, nn.Module))
 
-    def before_fit(self): self.teacher.to(self.dls.device).eval().requires_grad_(False)
-    def before_train(self): self.sums,self.count = {t.name:0. for t in self.terms},0
+    def before_fit(self):
+        self.teacher.to(self.dls.device).eval().requires_grad_(False)
+        self.adapters.to(self.dls.device).train(); self._join()
+    def before_train(self): self.sums,self.count = {t.name:0. for t in self.terms},0; self._join()
+    def _join(self):
+        "Have the optimiser train the adapters too; it may be a new one"
+        group = self.opt.param_lists[-1]
+        for p in self.adapters.parameters():
+            if not any(p is q for q in group): group.append(p)
+    def state_dict(self): return self.adapters.state_dict()
+    def load_state_dict(self, state): self.adapters.load_state_dict(state)
     def after_loss(self):
         if not self.terms: return
         with torch.no_grad(): taught = self.teacher(*self.xb, upto=self.upto)
