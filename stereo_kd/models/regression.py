@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
+from ..kernels.tail import backend, fused_tail
 
 # %% ../../nbs/21_models.regression.ipynb #2f5c8ba2
 def soft_argmax(
@@ -69,9 +70,10 @@ def disparity_tail(
     scores:Tensor,    # (B,D/4 or D,H/4,W/4)
     max_disp:int=192, # D, full-resolution px
     size=None,        # (H,W); default 4 times the map
-    rows:int=4,       # low-resolution rows at a time
+    rows:int=4,       # low-resolution rows at a time where torch does it
 ) -> Tensor:          # (B,H,W) float32, full-resolution px
     "Soft-argmax at full resolution without the full-resolution volume"
+    if backend(scores.device, scores.dtype)!='torch': return fused_tail(scores, max_disp, tuple(size or (4*n for n in scores.shape[-2:])))
     return map_rows(soft_argmax, [scores], max_disp=max_disp, size=size, rows=rows)
 
 # %% ../../nbs/21_models.regression.ipynb #197483a7
