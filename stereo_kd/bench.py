@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['count_params', 'thop_ops', 'count_macs', 'thop_macs', 'module_table', 'format_table', 'device_name', 'latency',
-           'parse_size', 'bench_row', 'write_csv', 'stereo_bench']
+           'parse_size', 'costs', 'write_csv']
 
 # %% ../nbs/71_bench.ipynb #9db5c9b2
 import csv, platform, re, time
@@ -12,13 +12,11 @@ from copy import deepcopy
 from math import prod
 from pathlib import Path
 import numpy as np, torch
-from fastcore.script import Param, call_parse
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 from torch.utils.flop_counter import FlopCounterMode
 from .core import atomic_write
-from .models.zoo import create_model, list_models, load_model
 
 # %% ../nbs/71_bench.ipynb #a8784782
 def count_params(
@@ -188,16 +186,17 @@ def parse_size(
     if not m: raise ValueError(f"size must be HEIGHTxWIDTH in pixels, like 480x640, got '{text}'")
     return int(m[1]),int(m[2])
 
-# %% ../nbs/71_bench.ipynb #ac248bd1
-def bench_row(
+# %% ../nbs/71_bench.ipynb #72749335
+def costs(
     net:nn.Module,  # called as `net(left, right)`
-    name:str='',    # how the row calls it
     size=(480,640), # (H,W), px
+    n:int=7,        # timed calls after two that are not; 0 leaves latency out
     **kwargs,       # for `latency`
-) -> dict:          # name, params (M), macs and thop (G, of one pair), then what `latency` gives
-    "Everything a results table says about the cost of a network"
+) -> dict:          # params_m (M), macs_g and thop_g (G, of one pair), size, then what `latency` gives
+    "What a network costs, each number with its conditions"
     flops,thop,_ = map(sum, zip(*_profile(net, size).values()))
-    return dict(name=name, params=count_params(net)/1e6, macs=flops/2e9, thop=thop/1e9, **latency(net, size, **kwargs))
+    row = dict(params_m=count_params(net)/1e6, macs_g=flops/2e9, thop_g=thop/1e9, size='x'.join(map(str, size)))
+    return row|latency(net, size, n, **dict(warmup=2)|kwargs) if n else row
 
 # %% ../nbs/71_bench.ipynb #15fd1876
 def write_csv(
@@ -207,32 +206,3 @@ def write_csv(
     "Rows as a csv file"
     with atomic_write(path) as tmp, open(tmp, 'w', newline='') as f:
         w = csv.DictWriter(f, list(rows[0])); w.writeheader(); w.writerows(rows)
-
-# %% ../nbs/71_bench.ipynb #a41efe25
-class _Short(Param):
-    "An option with one dash"
-    pre = '-'
-
-# %% ../nbs/71_bench.ipynb #e95b2927
-@call_parse
-def stereo_bench(
-    names:Param("networks: names from list_models(), or files of save_model", str, nargs='+'),
-    size:str='480x640',  # HEIGHTxWIDTH in pixels
-    n:int=20,            # timed calls
-    warmup:int=5,        # calls before them that are not timed
-    device:str=None,     # cpu, cuda or mps; cuda if there is one
-    threads:int=None,    # CPU threads
-    batch:int=1,         # pairs per call
-    o:_Short("csv file to write", str)=None,
-):
-    "Print parameters, MACs and latency of networks"
-    try:
-        hw,known,rows = parse_size(size),list_models(),[]
-        device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
-        for name in names:
-            net = create_model(name) if name in known else load_model(name)
-            rows.append(bench_row(net, name, hw, n=n, warmup=warmup, device=device, threads=threads, batch=batch))
-        print(format_table([{k:v for k,v in r.items() if k not in ('device_name','warmup')} for r in rows]))
-        print(f"params in M, macs (true) and thop in G per pair, ms per call; {rows[0]['device_name']}")
-        if o: write_csv(rows, o)
-    except (ValueError, OSError) as e: raise SystemExit(f"stereo_bench: {getattr(e, 'strerror', None) or e}")
