@@ -116,7 +116,7 @@ def export_onnx(
         if bad: raise ValueError(f"{path} was not written: in {bad[0]['runtime']} it is off by up to {bad[0]['max_px']:.3g} px, {tolerance:g} are allowed")
     return rows
 
-# %% ../nbs/75_export.ipynb #df1b820e
+# %% ../nbs/75_export.ipynb #21a85d69
 @call_parse
 def stereo_export(
     name:str,            # a network with shipped weights, or a checkpoint file

@@ -16,13 +16,15 @@ from stereo_kd.data.synthetic import SyntheticPairs
 from stereo_kd.data.transforms import Augmented, augment
 from stereo_kd.evaluate import compare, evaluate
 from stereo_kd.learner import fit, stereo_learner
+from stereo_kd.kernels.tail import backend, use
+from stereo_kd.losses.feature import FeatureLoss, MapLoss
 from stereo_kd.losses.response import ResponseLoss, tempered_kl, tempered_l1
 from stereo_kd.losses.supervised import SupervisedLoss, bin_cross_entropy
 from stereo_kd.models.base import StereoNet, StereoOutput
 from stereo_kd.models.zoo import create_model, list_models, load_model, read_card, save_model, shipped
 from stereo_kd.predict import predict
 from stereo_kd.prune.loop import prune_loop, prune_step, ratio_for, recalibrate
-from stereo_kd.recipe import prune_stages, train_stage
+from stereo_kd.recipe import dtp_callback, prune_stages, train_stage, tsnnet_callback
 from stereo_kd.score import score
 from stereo_kd.sgbm import sgbm
 from stereo_kd.submit import write_submission

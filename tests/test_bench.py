@@ -4,16 +4,14 @@ from copy import deepcopy
 from math import prod
 from pathlib import Path
 import numpy as np, torch
-from fastcore.script import Param, call_parse
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 from torch.utils.flop_counter import FlopCounterMode
 from stereo_kd.core import atomic_write
-from stereo_kd.models.zoo import create_model, list_models, load_model
 import tempfile
 import matplotlib.pyplot as plt
-from fastcore.script import anno_parser
+from stereo_kd.models.zoo import create_model
 from fastcore.test import *
 from stereo_kd.models.base import StereoNet
 from stereo_kd.models.cost_volume import correlation_volume
@@ -156,20 +154,6 @@ def test_latency_waits_for_the_gpu():
 def test_size_strings():
     test_eq(parse_size(' 480X640 '), (480,640))
     for wrong in ('480', '480x', 'x', '0x640', '480x640x3', '48 0x640'): test_fail(lambda: parse_size(wrong), contains=f"like 480x640, got '{wrong}'")
-    test_fail(lambda: stereo_bench(['dtpnet'], size='big'), exc=SystemExit, contains="stereo_bench: size must be")
-
-def test_command_line():
-    p = anno_parser(stereo_bench)
-    args = p.parse_args('dtpnet psmnet --size 96x192 --threads 2 -o rows.csv'.split())
-    test_eq([args.names, args.size, args.threads, args.n, args.o], [['dtpnet','psmnet'],'96x192',2,20,'rows.csv'])
-    with tempfile.TemporaryDirectory() as d:
-        stereo_bench(['dtpnet'], size='48x64', n=1, warmup=0, device='cpu', o=f'{d}/rows.csv')
-        header,row = [l.split(',') for l in (Path(d)/'rows.csv').read_text().splitlines()]
-        got = dict(zip(header, row))
-    test_eq([got['name'], got['size'], got['batch'], got['device']], ['dtpnet','48x64','1','cpu'])
-    net = create_model('dtpnet')
-    total = module_table(net, (48,64))[-1]
-    test_close([float(got[k]) for k in ('params','macs','thop')], [total[k] for k in ('params','macs','thop')], eps=1e-9)
 
 def test_rows_layers_and_files():
     import csv, tempfile
@@ -178,8 +162,9 @@ def test_rows_layers_and_files():
     test_eq([thop_ops(nn.BatchNorm2d(3), torch.zeros(2,3,4,4)), thop_ops(nn.ReLU(), torch.zeros(9))], [2*3*16*4,0])
     assert device_name(torch.device('cpu')).strip()
     net = create_model('dtpnet', max_disp=48, stem=8, width=16).eval()
-    row = bench_row(net, 'tiny', (32,64), n=1, warmup=0)
-    test_eq([row['name'],row['params'],row['macs']], ['tiny',count_params(net)/1e6,count_macs(net,(32,64))/1e9]); assert row['thop']>row['macs']
+    row = costs(net, (32,64), n=1, warmup=0)
+    test_eq([row['params_m'],row['macs_g'],row['size'],row['n']], [count_params(net)/1e6,count_macs(net,(32,64))/1e9,'32x64',1]); assert row['thop_g']>row['macs_g'] and row['ms_median']>0
+    test_eq(list(costs(net, (32,64), n=0)), ['params_m','macs_g','thop_g','size'])
     with tempfile.TemporaryDirectory() as d:
-        write_csv([row, row|dict(name='again')], f'{d}/t.csv')
-        test_eq([r['name'] for r in csv.DictReader(open(f'{d}/t.csv'))], ['tiny','again'])
+        write_csv([row, row|dict(size='again')], f'{d}/t.csv')
+        test_eq([r['size'] for r in csv.DictReader(open(f'{d}/t.csv'))], ['32x64','again'])

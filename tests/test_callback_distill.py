@@ -4,6 +4,7 @@ from fastai.basics import Callback, DataLoader
 from fastai.callback.schedule import sched_lin
 from fastai.callback.training import GradientAccumulation
 from torch import nn, Tensor
+from stereo_kd.callback.cache import CachedTeacher
 from stereo_kd.models.base import STAGES
 import matplotlib.pyplot as plt
 from fastai.basics import DataLoader, DataLoaders, Learner, SGD

@@ -56,6 +56,7 @@ def test_augmentation_is_a_function_of_seed_and_epoch():
     a,b = loader(),loader()
     test_eq(epoch(a, 1), epoch(b, 1)); test_ne(epoch(a, 0), epoch(b, 1)); test_ne(epoch(a, 0), epoch(loader(1), 0))
     dl = loader(); dl.epoch = 2; test_eq(sorted(dl.get_idxs()), [8,9,10,11])
+    for i,b in enumerate(dl): test_eq(dl.dataset.batch(dl.batch_indices(i))[0], b[0])
 
 def test_mixed_keeps_the_shares():
     class Constant:

@@ -2,7 +2,7 @@
 import matplotlib.pyplot as plt
 import torch
 from fastprogress.fastprogress import progress_bar
-from stereo_kd.bench import count_macs, count_params, latency, thop_macs
+from stereo_kd.bench import costs
 from stereo_kd.core import denormalize
 from stereo_kd.metrics import Meter
 from stereo_kd.predict import evaluating

@@ -6,6 +6,15 @@ from fastcore.test import *
 import matplotlib.pyplot as plt
 from stereo_kd.models.layers import *
 
+def test_strided_pointwise_survives_bf16():
+    torch.manual_seed(0)
+    for ni,size in ((3,(9,13)),(8,(48,96)),(12,(48,95))): # with nn.Conv2d this kills the process
+        conv = StridedPointwise(ni, 24, bias=False).to(memory_format=torch.channels_last); x = torch.randn(4,ni,*size).contiguous(memory_format=torch.channels_last)
+        test_close(conv(x), F.conv2d(x, conv.weight, stride=2), eps=1e-5)
+        want, = torch.autograd.grad(conv(x).square().sum(), conv.weight)
+        with torch.autocast('cpu', torch.bfloat16): y = conv(x)
+        got, = torch.autograd.grad(y.float().square().sum(), conv.weight); assert (got-want).abs().max()<.03*want.abs().max()
+
 def test_dilated_depthwise_gradient_in_bf16():
     torch.manual_seed(0); conv = DilatedDepthwise(64, 64, 3, 1, 2, 2, 64, bias=False).to(memory_format=torch.channels_last)
     x = torch.randn(4,64,16,32).contiguous(memory_format=torch.channels_last)
@@ -20,7 +29,8 @@ def test_convbn_keeps_the_size():
     test_eq(tuple(ConvBN(4,6,dilation=2)(x).shape), (2,6,10,12))
     test_eq(tuple(ConvBN(4,4,groups=4,stride=2)(x).shape), (2,4,5,6))
     test_eq([len(ConvBN(4,4)), len(ConvBN(4,4,act=nn.ReLU()))], [2,3])
-    assert isinstance(ConvBN(4,4,dilation=2,groups=4)[0], DilatedDepthwise)
+    assert isinstance(ConvBN(4,4,dilation=2,groups=4)[0], DilatedDepthwise) and isinstance(ConvBN(4,6,1,2)[0], StridedPointwise)
+    test_eq(tuple(ConvBN(4,6,1,2)(x[...,:9,:11]).shape), (2,6,5,6))
 
 def test_residuals_are_identity_when_silenced():
     x = torch.randn(2,8,6,10)

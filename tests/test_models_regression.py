@@ -3,7 +3,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
+from stereo_kd.kernels.tail import backend, fused_tail
 from fastcore.test import *
+from stereo_kd.kernels.tail import use
 import matplotlib.pyplot as plt
 from stereo_kd.models.regression import *
 
@@ -32,13 +34,16 @@ def test_tail_is_exact():
         s = 3*torch.randn(2,n,h,w, generator=g)
         for size in (None,(4*h-3,4*w-1)):
             want = soft_argmax(upsample_scores(s, 192, size))
-            for rows in (1,4,100): test_close(disparity_tail(s, 192, size, rows), want, eps=1e-3)
+            test_close(disparity_tail(s, 192, size), want, eps=1e-3)
+            with use('torch'):
+                for rows in (1,4,100): test_close(disparity_tail(s, 192, size, rows), want, eps=1e-3)
 
 def test_tail_gradient_is_exact():
     s = torch.randn(1,48,6,5, generator=torch.Generator().manual_seed(1), requires_grad=True)
-    g1, = torch.autograd.grad(disparity_tail(s, 192, rows=2).pow(2).mean(), s)
     g2, = torch.autograd.grad(soft_argmax(upsample_scores(s, 192)).pow(2).mean(), s)
-    test_close(g1/g2.abs().max(), g2/g2.abs().max(), eps=1e-5)
+    for name in ('torch',''):
+        with use(name): g1, = torch.autograd.grad(disparity_tail(s, 192, rows=2).pow(2).mean(), s)
+        test_close(g1/g2.abs().max(), g2/g2.abs().max(), eps=1e-5)
 
 def test_tail_never_holds_the_volume():
     from torch.utils._python_dispatch import TorchDispatchMode
@@ -48,7 +53,7 @@ def test_tail_never_holds_the_volume():
             out = func(*args, **(kwargs or {}))
             if isinstance(out, Tensor): self.n = max(self.n, out.numel())
             return out
-    with Widest() as w: disparity_tail(torch.randn(1,48,64,8), rows=4)
+    with Widest() as w, use('torch'): disparity_tail(torch.randn(1,48,64,8), rows=4)
     assert w.n <= 192*6*4*32, w.n # four rows and a halo of two, not 64
 
 def test_sampling_equals_enlarging():

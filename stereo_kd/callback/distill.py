@@ -11,6 +11,7 @@ from fastai.basics import Callback, DataLoader
 from fastai.callback.schedule import sched_lin
 from fastai.callback.training import GradientAccumulation
 from torch import nn, Tensor
+from .cache import CachedTeacher
 from ..models.base import STAGES
 
 # %% ../../nbs/60_callback.distill.ipynb #66477921
@@ -58,11 +59,12 @@ class DistillCallback(Callback):
         group = self.opt.param_lists[-1]
         for p in self.adapters.parameters():
             if not any(p is q for q in group): group.append(p)
+    def _pairs(self): return dict(indices=self.dl.batch_indices(self.iter)) if isinstance(self.teacher, CachedTeacher) else {}
     def state_dict(self): return self.adapters.state_dict()
     def load_state_dict(self, state): self.adapters.load_state_dict(state)
     def after_loss(self):
         if not self.terms: return
-        with torch.no_grad(): taught = self.teacher(*self.xb, upto=self.upto)
+        with torch.no_grad(): taught = self.teacher(*self.xb, upto=self.upto, **self._pairs())
         losses = {t.name: t(self.pred, taught, self.yb[1], self.pct_train) for t in self.terms}
         self.learn.loss_grad = self.supervised_weight*self.loss_grad+sum(losses.values()) # `learn.loss` stays the loss on truth
         for k,v in losses.items(): self.sums[k] += v.detach()

@@ -42,6 +42,7 @@ class StereoDL(DataLoader):
         if self.fresh: return list(range(first, first+n))
         order = torch.randperm(n, generator=torch.Generator().manual_seed(1_000_003*self.seed+self.epoch))
         return (order+first*getattr(self.dataset, 'endless', False)).tolist()
+    def batch_indices(self, i): return self.get_idxs()[i*self.bs:(i+1)*self.bs] # of batch `i` of this epoch
     def create_item(self, i): return i
     def create_batch(self, indices): return self.dataset.batch(indices)
 

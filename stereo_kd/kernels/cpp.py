@@ -28,6 +28,10 @@ static inline float exp_neg(float x) {               // exp(x) for x <= 0, relat
     int32_t bits = ((int32_t)n + 127) << 23; float p; std::memcpy(&p, &bits, 4);
     return (y*r*r + r + 1)*p;
 }
+'''
+
+# %% ../../nbs/04_kernels.cpp.ipynb #e14e2b23
+_COMMON += r'''
 struct Row {
     int N, h, w, P; std::vector<float> v;            // P columns per knot: w, one more on the left, L+1 on the right
     int y0, y1; float t;                             // low-resolution rows around a full-resolution one, and its place between them
@@ -49,7 +53,7 @@ struct Knots {                                       // knot k at 16 pixels of o
 };
 '''
 
-# %% ../../nbs/04_kernels.cpp.ipynb #3a3a12cc
+# %% ../../nbs/04_kernels.cpp.ipynb #02630292
 _FORWARD = r'''
 static void largest(const Knots &knot, int N, int f, float *M, float *C) {
     float last[L]; knot(0, last); for (int j = 0; j < L; j++) { M[j] = last[j]; C[j] = 0; }
@@ -93,7 +97,7 @@ extern "C" void tail_forward(const float *scores, float *disp, float *aux, int N
 }
 '''
 
-# %% ../../nbs/04_kernels.cpp.ipynb #04420a88
+# %% ../../nbs/04_kernels.cpp.ipynb #0ad0741f
 _BACKWARD = r'''
 static void knot_gradient(const Knots &knot, int N, int f, const float *M, const float *G, const float *C, const float *R, float *du) {
     float last[L], carry[L]; knot(0, last);
@@ -121,7 +125,7 @@ static void spread(const Row &adj, float *grad, int first, int rows) { // from p
 }
 '''
 
-# %% ../../nbs/04_kernels.cpp.ipynb #4157c2ce
+# %% ../../nbs/04_kernels.cpp.ipynb #786c9bba
 _BACKWARD += r'''
 extern "C" void tail_backward(const float *scores, const float *aux, const float *g, float *grad,
                               int N, int f, int h, int w, int H, int W, int from, int to, int first, int rows) {
@@ -146,7 +150,7 @@ extern "C" void tail_backward(const float *scores, const float *aux, const float
 }
 '''
 
-# %% ../../nbs/04_kernels.cpp.ipynb #77770a88
+# %% ../../nbs/04_kernels.cpp.ipynb #005dac2f
 _FLAGS = (['-O3','-march=native','-ffast-math'],['-O3','-mcpu=native','-ffast-math'],['-O3','-ffast-math'])
 
 def compiler() -> str: # path; '' if there is none
@@ -183,7 +187,7 @@ def _library():
     lib.tail_forward.argtypes,lib.tail_backward.argtypes = [p]*3+[i]*8,[p]*4+[i]*10
     return lib
 
-# %% ../../nbs/04_kernels.cpp.ipynb #ddcbdff3
+# %% ../../nbs/04_kernels.cpp.ipynb #a42f682b
 def _pointers(*arrays):
     for a in arrays:
         if a.dtype!=np.float32 or not a.flags.c_contiguous: raise ValueError(f"kernels want contiguous float32 arrays, got {a.dtype}")

@@ -1,0 +1,48 @@
+# Generated from nbs/77_engine.ipynb; edit the notebook, not this file
+import tempfile, torch
+from pathlib import Path
+from torch import nn, Tensor
+from stereo_kd.core import check_pair, pick
+from stereo_kd.export import Scores, _graph, fold_bn, installed_runtimes, onnxruntime_session, openvino_session
+from stereo_kd.models.base import StereoOutput
+from stereo_kd.models.regression import disparity_tail
+from functools import partial
+import matplotlib.pyplot as plt
+import numpy as np
+from fastcore.test import *
+from stereo_kd.bench import format_table, latency
+from stereo_kd.data.synthetic import SyntheticPairs
+from stereo_kd.models.zoo import create_model, load_model
+from stereo_kd.predict import predict
+import pytest
+from stereo_kd.engine import *
+
+def test_engines_agree():
+    from stereo_kd.engine import ENGINES
+    torch.manual_seed(0); net = create_model('dtpnet', max_disp=48, stem=8, width=16).eval()
+    for m in net.modules():
+        if isinstance(m, nn.BatchNorm2d): m.running_mean.uniform_(-.2,.2); m.running_var.uniform_(.5,2)
+    with torch.no_grad():
+        for size in ((37,70),(48,96)):
+            x,y = torch.randn(2,2,3,*size); want = net(x, y).disparity[-1]
+            for name in (e for e in list_engines() if e!='compile'):
+                e = Engine(net, name); off = (e(x, y).disparity[-1]-want).abs()
+                assert off.max()<1e-3 if 'bf16' not in name else off.mean()<.5, (name, off.max())
+                test_eq(len(e(x, y, upto='aggregation').disparity), 0)
+    test_fail(lambda: Engine(net, 'tensorrt'), exc=ValueError, contains="unknown engine 'tensorrt'; known: eager")
+    test_eq(predict(Engine(net), *np.random.default_rng(0).random((2,30,50,3), dtype=np.float32)).shape, (30,50))
+
+def test_a_graph_per_size():
+    if 'openvino' in list_engines():
+        torch.manual_seed(0); e = Engine(create_model('dtpnet', max_disp=48, stem=8, width=16), 'openvino')
+        for size in ((32,64),(32,64),(32,80)): e(*torch.randn(2,1,3,*size))
+        test_eq([k[0] for k in e.scores.made], [(32,64),(32,80)])
+    from unittest.mock import patch
+    from stereo_kd import engine
+    with patch.object(engine, 'installed_runtimes', lambda: []):
+        test_eq(engine.list_engines(), ['eager','folded','bf16','compile']); test_fail(lambda: engine.Engine(create_model('dtpnet', max_disp=48), 'openvino'), exc=ValueError, contains="needs openvino: pip install")
+
+@pytest.mark.slow
+def test_compiled_agrees():
+    torch.manual_seed(0); net = create_model('dtpnet', max_disp=48, stem=8, width=16).eval(); x,y = torch.randn(2,1,3,48,96)
+    with torch.no_grad(): test_close(Engine(net, 'compile')(x, y).disparity[-1], net(x, y).disparity[-1], eps=1e-3)

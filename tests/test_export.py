@@ -1,0 +1,62 @@
+# Generated from nbs/75_export.ipynb; edit the notebook, not this file
+import os, tempfile, warnings
+from copy import deepcopy
+from importlib.util import find_spec
+from pathlib import Path
+import numpy as np, torch
+from fastcore.script import Param, call_parse
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.conv import _ConvNd
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+from stereo_kd.bench import format_table, parse_size
+from stereo_kd.core import atomic_write, normalize, pick
+from stereo_kd.data.synthetic import SyntheticPairs
+from stereo_kd.models.regression import disparity_tail, soft_argmax, upsample_scores
+from stereo_kd.models.zoo import create_model, list_models, load_model, shipped
+from stereo_kd.predict import to_image
+import matplotlib.pyplot as plt
+from fastcore.test import *
+from stereo_kd.prune.loop import prune_step
+from stereo_kd.testing import real_data
+from stereo_kd.export import *
+
+def test_folding_changes_nothing():
+    torch.manual_seed(0); x,y = torch.randn(2,1,3,48,96)
+    for name,kw in (('dtpnet',dict(stem=8,width=16)), ('dtpnet',dict(cost_volume='c2d',stem=8,width=16)), ('tsnnet_naive',{}), ('tsnnet_student',{}), ('mobilestereonet2d',dict(blocks=(1,1,1,1))), ('psmnet',dict(width=8,blocks=(1,1,1,1)))):
+        net = create_model(name, max_disp=48, **kw).double()
+        for m in net.modules():
+            if isinstance(m, _BatchNorm): m.running_mean.uniform_(-.2,.2); m.running_var.uniform_(.5,2); nn.init.uniform_(m.weight, .5, 1.5); nn.init.uniform_(m.bias, -.2, .2)
+        folded = fold_bn(net); left = sum(isinstance(m, _BatchNorm) for m in folded.modules())
+        with torch.no_grad(): a,b = (n.eval()(x.double(), y.double(), upto='aggregation').aggregation[-1] for n in (net,folded))
+        test_close(a/a.abs().max(), b/a.abs().max(), eps=1e-10); assert left<=1, (name,left) # TSNnet: one after a sum, one before a convolution
+
+def test_both_tails_agree_and_a_wrong_graph_is_refused():
+    from unittest.mock import patch
+    from stereo_kd import export
+    torch.manual_seed(0); net = create_model('dtpnet', max_disp=48, stem=8, width=16).eval()
+    if len(export.installed_runtimes())==2:
+        with tempfile.TemporaryDirectory() as d:
+            f = Path(d)/'net.onnx'
+            for tail in ('none','plain'):
+                rows = export.export_onnx(net, f, (45,83), tail); test_eq([r['runtime'] for r in rows], ['onnxruntime','openvino'])
+                assert all(r['max_px']<1e-3 and r['over_0_1']==0 for r in rows), rows
+            stamp = f.read_bytes(); same = lambda net, size, tail, made=export._graph: made(Swapped(net), size, tail)
+            class Swapped(nn.Module): # a graph of the wrong network: left and right exchanged
+                def __init__(self, net): super().__init__(); self.net,self.max_disp = net,net.max_disp
+                def forward(self, left, right, upto): return self.net(right, left, upto=upto)
+            with patch.object(export, '_graph', same): test_fail(lambda: export.export_onnx(net, f, (45,83)), exc=ValueError, contains='net.onnx was not written: in onnxruntime it is off by up to')
+            test_eq([f.read_bytes()==stamp, os.listdir(d)], [True,['net.onnx']])
+            left,right = np.random.default_rng(0).random((2,45,83,3), dtype=np.float32)
+            assert export.export_onnx(net, f, (45,83), pair=(left,right), names=['openvino'])[0]['max_px']<1e-3
+            test_fail(lambda: export.export_onnx(net, f, (44,83), pair=(left,right)), exc=ValueError, contains='pair must be 44x83 like the graph, got 45x83')
+    test_fail(lambda: export.export_onnx(net, 'net.onnx', (32,32), 'full'), contains="unknown tail 'full'")
+    with patch.object(export, 'find_spec', lambda n: None):
+        test_eq(export.installed_runtimes(), []); test_fail(lambda: export.export_onnx(net, 'net.onnx'), exc=RuntimeError, contains="pip install 'stereo_kd[export]'")
+
+def test_command_line():
+    with tempfile.TemporaryDirectory() as d:
+        if installed_runtimes():
+            stereo_export('dtpnet_pruned', f'{d}/a.onnx', size='48x96', tail='plain'); assert Path(f'{d}/a.onnx').stat().st_size>1e6
+        test_fail(lambda: stereo_export('nobody', f'{d}/b.onnx'), exc=SystemExit, contains='stereo_export: no checkpoint nobody')
+        test_fail(lambda: stereo_export('dtpnet_pruned', f'{d}/b.onnx', size='48'), exc=SystemExit, contains='size must be HEIGHTxWIDTH'); assert not Path(f'{d}/b.onnx').exists()
