@@ -96,6 +96,7 @@ def parity(
         rows.append(dict(runtime=n, max_px=off.max().item(), mean_px=off.mean().item(), over_0_1=(off>.1).float().mean().item()))
     return rows
 
+# %% ../nbs/75_export.ipynb #7f35d78f
 def export_onnx(
     net:nn.Module,     # a `StereoNet`, pruned or not
     path,              # .onnx file; written only if it agrees with torch
@@ -116,7 +117,7 @@ def export_onnx(
         if bad: raise ValueError(f"{path} was not written: in {bad[0]['runtime']} it is off by up to {bad[0]['max_px']:.3g} px, {tolerance:g} are allowed")
     return rows
 
-# %% ../nbs/75_export.ipynb #21a85d69
+# %% ../nbs/75_export.ipynb #8c05cb9d
 @call_parse
 def stereo_export(
     name:str,            # a network with shipped weights, or a checkpoint file

@@ -35,6 +35,7 @@ def in_turn(
             if i>=warmup: times[k].append(t)
     return times
 
+# %% ../nbs/78_speed.ipynb #3cd1013d
 def ceilings(
     threads:int=None, # CPU threads; as torch has, if None
 ) -> dict:            # matmul_gmacs (G multiply-accumulates per second, float32), copy_gbs (GB per second, read and written)
@@ -46,6 +47,7 @@ def ceilings(
     finally: torch.set_num_threads(before)
     return dict(matmul_gmacs=1536**3/min(times['matmul'])/1e6, copy_gbs=2*4*2**25/min(times['copy'])/1e6)
 
+# %% ../nbs/78_speed.ipynb #c3c0e833
 def peak_memory(
     f, # function without arguments
 ) -> float: # MiB that a call takes beside what the process holds already; nan where Linux' /proc is missing
@@ -55,7 +57,7 @@ def peak_memory(
     except OSError: f(); return float('nan')
     f(); return status('VmHWM')-before
 
-# %% ../nbs/78_speed.ipynb #4f7aa24f
+# %% ../nbs/78_speed.ipynb #9d968e57
 def speed_rows(
     nets:dict,         # name -> network
     engines=('folded',), # names of `list_engines()`
@@ -83,7 +85,7 @@ def speed_rows(
     finally: torch.set_num_threads(before); cv2.setNumThreads(cv_before)
     return rows
 
-# %% ../nbs/78_speed.ipynb #d40f9e3e
+# %% ../nbs/78_speed.ipynb #2b217d5c
 class _Short(Param):
     "An option with one dash"
     pre = '-'
@@ -95,7 +97,7 @@ def versions() -> dict: # package -> version, those that are installed
         except PackageNotFoundError: return ''
     return {p:v(p) for p in ('torch','onnxruntime','openvino','numba','opencv-python') if v(p)}|dict(python=platform.python_version())
 
-# %% ../nbs/78_speed.ipynb #c8088c2d
+# %% ../nbs/78_speed.ipynb #bba1c4cd
 @call_parse
 def stereo_bench(
     names:Param("networks: names from list_models(), shipped weights, or files of save_model", str, nargs='+'),

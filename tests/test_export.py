@@ -54,6 +54,17 @@ def test_both_tails_agree_and_a_wrong_graph_is_refused():
     with patch.object(export, 'find_spec', lambda n: None):
         test_eq(export.installed_runtimes(), []); test_fail(lambda: export.export_onnx(net, 'net.onnx'), exc=RuntimeError, contains="pip install 'stereo_kd[export]'")
 
+def test_sessions_run_a_graph():
+    torch.manual_seed(0); net = create_model('dtpnet', max_disp=48, stem=8, width=16).eval(); x,y = torch.randn(2,1,3,32,64)
+    with torch.no_grad(): scores,disp = Scores(net)(x, y),PlainTail(net)(x, y); want = net(x, y)
+    test_eq(scores, want.aggregation[-1]); test_close(disp, want.disparity[-1], eps=1e-3)
+    if len(installed_runtimes())==2:
+        with tempfile.TemporaryDirectory() as d:
+            export_onnx(net, f'{d}/a.onnx', (32,64))
+            for session in (onnxruntime_session,openvino_session): test_close(session(f'{d}/a.onnx', threads=1)(x.numpy(), y.numpy()), scores.numpy(), eps=1e-3)
+            row, = parity(net, f'{d}/a.onnx', (x,y), ['onnxruntime']); test_eq([row['runtime'],row['over_0_1']], ['onnxruntime',0.])
+            test_fail(lambda: parity(net, f'{d}/a.onnx', (x,y), ['tensorrt']), contains="unknown runtime 'tensorrt'")
+
 def test_command_line():
     with tempfile.TemporaryDirectory() as d:
         if installed_runtimes():

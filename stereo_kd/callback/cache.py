@@ -24,6 +24,7 @@ def fingerprint(
     for k,v in net.state_dict().items(): h.update(k.encode()); h.update(v.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes() if v.dim() else repr(v.item()).encode())
     return h.hexdigest()[:16]
 
+# %% ../../nbs/58_callback.cache.ipynb #12ab164a
 class CachedTeacher(nn.Module):
     "A teacher that remembers; for `DistillCallback`"
     def __init__(self,

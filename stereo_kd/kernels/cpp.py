@@ -82,6 +82,10 @@ static void expect(const Knots &knot, int N, int f, float *M, float *C, float *S
     }
     if (f == 4) for (int j = 0; j < L; j++) { float e = exp_neg(last[j]-M[j]); S[j] += 2*e; E[j] += (8.f*N - 3 - 2*C[j])*e; }
 }
+'''
+
+# %% ../../nbs/04_kernels.cpp.ipynb #4d894799
+_FORWARD += r'''
 extern "C" void tail_forward(const float *scores, float *disp, float *aux, int N, int f, int h, int w, int H, int W, int from, int to) {
     Row row(N, h, w); float M[L], C[L], S[L], E[L]; size_t n = (size_t)H*W; // aux: centre, rest, top, total
     for (int y = from; y < to; y++) {
@@ -97,7 +101,7 @@ extern "C" void tail_forward(const float *scores, float *disp, float *aux, int N
 }
 '''
 
-# %% ../../nbs/04_kernels.cpp.ipynb #0ad0741f
+# %% ../../nbs/04_kernels.cpp.ipynb #35a08093
 _BACKWARD = r'''
 static void knot_gradient(const Knots &knot, int N, int f, const float *M, const float *G, const float *C, const float *R, float *du) {
     float last[L], carry[L]; knot(0, last);
@@ -125,7 +129,7 @@ static void spread(const Row &adj, float *grad, int first, int rows) { // from p
 }
 '''
 
-# %% ../../nbs/04_kernels.cpp.ipynb #786c9bba
+# %% ../../nbs/04_kernels.cpp.ipynb #6031d0a2
 _BACKWARD += r'''
 extern "C" void tail_backward(const float *scores, const float *aux, const float *g, float *grad,
                               int N, int f, int h, int w, int H, int W, int from, int to, int first, int rows) {
@@ -150,7 +154,7 @@ extern "C" void tail_backward(const float *scores, const float *aux, const float
 }
 '''
 
-# %% ../../nbs/04_kernels.cpp.ipynb #005dac2f
+# %% ../../nbs/04_kernels.cpp.ipynb #8e6419c7
 _FLAGS = (['-O3','-march=native','-ffast-math'],['-O3','-mcpu=native','-ffast-math'],['-O3','-ffast-math'])
 
 def compiler() -> str: # path; '' if there is none
@@ -180,6 +184,7 @@ def compile_source(
             if done.returncode==0: os.replace(lib, out); return out
     raise RuntimeError(f"{cxx} could not compile the kernels: {done.stderr.strip().splitlines()[-1] if done.stderr.strip() else done.returncode}")
 
+# %% ../../nbs/04_kernels.cpp.ipynb #1fe365d8
 @lru_cache
 def _library():
     lib = ctypes.CDLL(str(compile_source(_COMMON+_FORWARD+_BACKWARD)))
@@ -187,7 +192,7 @@ def _library():
     lib.tail_forward.argtypes,lib.tail_backward.argtypes = [p]*3+[i]*8,[p]*4+[i]*10
     return lib
 
-# %% ../../nbs/04_kernels.cpp.ipynb #a42f682b
+# %% ../../nbs/04_kernels.cpp.ipynb #de512c03
 def _pointers(*arrays):
     for a in arrays:
         if a.dtype!=np.float32 or not a.flags.c_contiguous: raise ValueError(f"kernels want contiguous float32 arrays, got {a.dtype}")

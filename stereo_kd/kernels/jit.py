@@ -55,6 +55,7 @@ def _largest(v, o, t, f, a, M, C):
     if f==4:
         for c in range(w): more = a[c]>M[c]; M[c] = a[c] if more else M[c]; C[c] = f4(4*N-2) if more else C[c]
 
+# %% ../../nbs/05_kernels.jit.ipynb #96109162
 @njit
 def forward(
     scores, disp, aux, # see `kernels.cpp.forward`
@@ -82,7 +83,7 @@ def forward(
                 for c in range(w): e = _exp_neg(a[c]-M[c]); S[c] += f4(2)*e; E[c] += (f4(8*N-3)-f4(2)*C[c])*e
             for c in range(min(w, (W-p+3)//4)): x = 4*c+p; r = E[c]/S[c]; disp[y,x] = C[c]+r; aux[0,y,x] = C[c]; aux[1,y,x] = r; aux[2,y,x] = M[c]; aux[3,y,x] = S[c]
 
-# %% ../../nbs/05_kernels.jit.ipynb #38fcdae0
+# %% ../../nbs/05_kernels.jit.ipynb #bdf535f2
 @njit
 def _knots(v, o, t, f, M, G, C, R, a, carry, adj):
     "Add the gradient of one phase to the padded row `adj`"
@@ -105,6 +106,7 @@ def _knots(v, o, t, f, M, G, C, R, a, carry, adj):
         for c in range(w): adj[k-1,c+o] += (f4(1)-t)*out[c]
         for c in range(w): adj[k-1,c+o+1] += t*out[c]
 
+# %% ../../nbs/05_kernels.jit.ipynb #fa345c26
 @njit
 def backward(
     scores, aux, g, grad, # see `kernels.cpp.backward`

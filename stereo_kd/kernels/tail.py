@@ -37,6 +37,7 @@ def backend(
     if _chosen[0]: return _chosen[0]
     return next(n for n in _names if _works(n))
 
+# %% ../../nbs/07_kernels.tail.ipynb #3f38e393
 @contextmanager
 def use(
     name:str, # 'cpp', 'numba' or 'torch'; '' for the fastest that works
@@ -48,7 +49,7 @@ def use(
     try: yield
     finally: _chosen[0] = before
 
-# %% ../../nbs/07_kernels.tail.ipynb #48e64d5a
+# %% ../../nbs/07_kernels.tail.ipynb #c393b377
 BAND = 8 # low-resolution rows
 
 @lru_cache
@@ -59,7 +60,7 @@ def _each(fn, jobs):
 
 def _bands(B, h, H): return [(b, a, min(a+BAND, h)) for b in range(B) for a in range(0, h, BAND) if 4*a<H]
 
-# %% ../../nbs/07_kernels.tail.ipynb #b2714cb1
+# %% ../../nbs/07_kernels.tail.ipynb #4173850b
 def _kernels(scores): return import_module(_names[backend(scores.device, scores.dtype)])
 def _numpy(t): return t.contiguous().numpy()
 
@@ -91,7 +92,7 @@ def _setup(ctx, inputs, output): ctx.save_for_backward(inputs[0], output[1]); ct
 def _grad(ctx, g, _): return _tail_backward(*ctx.saved_tensors, g, ctx.f),None,None,None
 _tail.register_autograd(_grad, setup_context=_setup)
 
-# %% ../../nbs/07_kernels.tail.ipynb #2a43a0e0
+# %% ../../nbs/07_kernels.tail.ipynb #9724ab3c
 def fused_tail(
     scores:Tensor, # (B,D/4 or D,h,w) on the CPU, float32 or less
     max_disp:int,  # D, full-resolution px

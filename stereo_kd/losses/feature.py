@@ -46,6 +46,7 @@ def layer_pairs(
     if (teacher,student)==(4,2): return [(0,0,0.,1.),(1,1,0.,.2),(2,1,.2,.6),(3,1,.6,1.)]
     raise ValueError(f"no pairs of layers are known for a teacher with {teacher} layers and a student with {student}")
 
+# %% ../../nbs/42_losses.feature.ipynb #92ca8abe
 class FeatureLoss(nn.Module):
     "Smooth L1 between layers of both views, through adapters where the widths differ"
     def __init__(self,

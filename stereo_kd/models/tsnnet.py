@@ -136,6 +136,7 @@ def classifier(
     "Two 3x3 convolutions from an hourglass' output to scores"
     return nn.Sequential(ConvBN(ni, n, 3, act=nn.ReLU()), nn.Conv2d(n, out, 3, padding=1, bias=False))
 
+# %% ../../nbs/26_models.tsnnet.ipynb #19d5a05a
 class TSNnet(StereoNet):
     "The Teacher of TSNnet, and by other arguments its Student and Naive"
     def __init__(self,
@@ -164,11 +165,12 @@ class TSNnet(StereoNet):
         self.hourglasses = nn.ModuleList(Hourglass2D(n) for _ in range(hourglasses))
         self.classifiers = nn.ModuleList(classifier(2*n if skip else n, n, max_disp if full_bins else n) for _ in self.supervised_weights)
 
+# %% ../../nbs/26_models.tsnnet.ipynb #f0ba4bf5
 tsnnet_teacher = TSNnet
 tsnnet_student = partial(TSNnet, blocks=(1,1,1,1), matching='student', hourglasses=1, deep_supervision=False)
 tsnnet_naive = partial(TSNnet, stem=2, widths=(16,80), blocks=(1,1), matching='naive', cost_volume='correlation', hourglasses=1, deep_supervision=False)
 
-# %% ../../nbs/26_models.tsnnet.ipynb #e6291578
+# %% ../../nbs/26_models.tsnnet.ipynb #7103afde
 from fastcore.basics import patch
 
 @patch
