@@ -12,13 +12,13 @@ from torch import nn, Tensor
 from .core import check_pair, pick
 from .export import Scores, _graph, fold_bn, installed_runtimes, onnxruntime_session, openvino_session
 from .models.base import StereoOutput
-from .models.regression import disparity_tail
+from .models.regression import disparity_tail, soft_argmax, upsample_scores
 
 # %% ../nbs/77_engine.ipynb #6c6a8b0e
 def _channels_last(v): return v.contiguous(memory_format=torch.channels_last)
 
 def _torch(net, how):
-    if how=='eager': return Scores(net)
+    if how in ('plain','eager'): return Scores(net)
     scores = Scores(fold_bn(net)).eval()
     if not any(isinstance(m, nn.Conv3d) for m in net.modules()): scores = scores.to(memory_format=torch.channels_last)
     run = torch.compile(scores, dynamic=False) if how=='compile' else scores
@@ -40,8 +40,8 @@ class _Graphs:
 def _bf16(path): return openvino_session(path, precision='bf16')
 sessions = dict(onnxruntime=onnxruntime_session, openvino=openvino_session, openvino_bf16=_bf16)
 
-# %% ../nbs/77_engine.ipynb #74e0d44e
-ENGINES = ('eager','folded','bf16','compile',*sessions)
+# %% ../nbs/77_engine.ipynb #8e89e235
+ENGINES = ('plain','eager','folded','bf16','compile',*sessions)
 
 def list_engines() -> list: # names for `Engine`
     "Engines that this machine has"
@@ -51,7 +51,7 @@ def list_engines() -> list: # names for `Engine`
 class Engine(nn.Module):
     "A network on the engine of a name; called and answering like a network, for inference only"
     def __init__(self,
-        net:nn.Module,      # a `StereoNet`, pruned or not; `eager` uses it, the others a copy
+        net:nn.Module,      # a `StereoNet`, pruned or not; `plain` and `eager` use it, the others a copy
         name:str='folded',  # one of `list_engines()`
     ):
         super().__init__()
@@ -64,4 +64,8 @@ class Engine(nn.Module):
     def forward(self, left, right, upto='disparity'):
         check_pair(left, right)
         scores = self.scores(left, right)
-        return StereoOutput([[],[],[scores],[] if upto=='aggregation' else [disparity_tail(scores, self.max_disp, left.shape[-2:])],{}])
+        return StereoOutput([[],[],[scores],[] if upto=='aggregation' else [self.tail(scores, left.shape[-2:])],{}])
+
+    def tail(self, scores, size):
+        if self.name=='plain': return soft_argmax(upsample_scores(scores, self.max_disp, size))
+        return disparity_tail(scores, self.max_disp, size)
