@@ -5,7 +5,7 @@ from torch import nn, Tensor
 from stereo_kd.core import check_pair, pick
 from stereo_kd.export import Scores, _graph, fold_bn, installed_runtimes, onnxruntime_session, openvino_session
 from stereo_kd.models.base import StereoOutput
-from stereo_kd.models.regression import disparity_tail
+from stereo_kd.models.regression import disparity_tail, soft_argmax, upsample_scores
 from functools import partial
 import matplotlib.pyplot as plt
 import numpy as np
@@ -29,7 +29,7 @@ def test_engines_agree():
                 e = Engine(net, name); off = (e(x, y).disparity[-1]-want).abs()
                 assert off.max()<1e-3 if 'bf16' not in name else off.mean()<.5, (name, off.max())
                 test_eq(len(e(x, y, upto='aggregation').disparity), 0)
-    test_fail(lambda: Engine(net, 'tensorrt'), exc=ValueError, contains="unknown engine 'tensorrt'; known: eager")
+    test_fail(lambda: Engine(net, 'tensorrt'), exc=ValueError, contains="unknown engine 'tensorrt'; known: plain, eager")
     test_eq(predict(Engine(net), *np.random.default_rng(0).random((2,30,50,3), dtype=np.float32)).shape, (30,50))
 
 def test_a_graph_per_size():
@@ -40,7 +40,7 @@ def test_a_graph_per_size():
     from unittest.mock import patch
     from stereo_kd import engine
     with patch.object(engine, 'installed_runtimes', lambda: []):
-        test_eq(engine.list_engines(), ['eager','folded','bf16','compile']); test_fail(lambda: engine.Engine(create_model('dtpnet', max_disp=48), 'openvino'), exc=ValueError, contains="needs openvino: pip install")
+        test_eq(engine.list_engines(), ['plain','eager','folded','bf16','compile']); test_fail(lambda: engine.Engine(create_model('dtpnet', max_disp=48), 'openvino'), exc=ValueError, contains="needs openvino: pip install")
 
 @pytest.mark.slow
 def test_compiled_agrees():

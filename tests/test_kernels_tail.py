@@ -40,7 +40,7 @@ def test_half_precision_threads_and_gradcheck():
     torch.set_num_threads(threads)
     for y,g in results[1:]: test_eq(y, results[0][0]); test_eq(g, results[0][1])
     m = torch.empty(1,12,2,3, device='meta'); test_eq(tuple(torch.ops.stereo_kd.tail(m, 4, 8, 12)[0].shape), (1,8,12))
-    torch.library.opcheck(torch.ops.stereo_kd.tail.default, (s.requires_grad_(), 4, 84, 36))
+    results = torch.library.opcheck(torch.ops.stereo_kd.tail.default, (s.requires_grad_(), 4, 84, 36))
 
 def test_backends_are_chosen_and_refused():
     import os
