@@ -24,6 +24,11 @@ def test_gradient_by_differences():
             step = np.zeros_like(scores); step[i] = .05
             test_close((loss(scores+step)[0]-loss(scores-step)[0])/.1, float(grad[i]), eps=.02)
 
+def test_small_numbers_stay_what_they_are():
+    if compiler():
+        out = [np.empty((8,12), np.float32),np.empty((4,8,12), np.float32)]; forward(np.zeros((12,2,3), np.float32), *out, 4, 0, 8)
+        assert np.float32(1e-38)*np.float32(.01)>0 # a library linked with -ffast-math flushes subnormal numbers everywhere
+
 def test_compiling_says_what_is_wrong():
     import os, tempfile
     from unittest.mock import patch

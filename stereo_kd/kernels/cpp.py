@@ -154,8 +154,9 @@ extern "C" void tail_backward(const float *scores, const float *aux, const float
 }
 '''
 
-# %% ../../nbs/04_kernels.cpp.ipynb #8e6419c7
-_FLAGS = (['-O3','-march=native','-ffast-math'],['-O3','-mcpu=native','-ffast-math'],['-O3','-ffast-math'])
+# %% ../../nbs/04_kernels.cpp.ipynb #2efc9cca
+_MATH = ['-O3','-fno-math-errno','-fno-trapping-math','-fno-signed-zeros','-ffinite-math-only'] # not -ffast-math: it turns small numbers to 0 in the whole process
+_FLAGS = ([*_MATH,'-march=native'],[*_MATH,'-mcpu=native'],_MATH)
 
 def compiler() -> str: # path; '' if there is none
     "The C++ compiler that would be used"
