@@ -171,10 +171,10 @@ def compile_source(
     source:str,  # C++, functions declared `extern "C"`
     folder=None, # where to keep the library; `STEREO_KD_CACHE` or ~/.cache/stereo_kd if None
 ) -> Path:       # the shared library
-    "Compile C++ once per source, compiler and processor"
+    "Compile C++ once per source, flags, compiler and processor"
     cxx,folder = compiler(),Path(folder or os.environ.get('STEREO_KD_CACHE') or Path.home()/'.cache'/'stereo_kd')
     if not cxx: raise RuntimeError("no C++ compiler found; set CXX, or install g++ or clang++")
-    key = hashlib.sha256('\0'.join([source,cxx,_cpu()]).encode()).hexdigest()[:16]
+    key = hashlib.sha256('\0'.join([source,cxx,_cpu(),*map(str, _FLAGS)]).encode()).hexdigest()[:16]
     out = folder/f'kernels_{key}.so'
     if out.exists(): return out
     folder.mkdir(parents=True, exist_ok=True)
