@@ -21,9 +21,8 @@ def _torch(net, how):
     if how in ('plain','eager'): return Scores(net)
     scores = Scores(fold_bn(net)).eval()
     if not any(isinstance(m, nn.Conv3d) for m in net.modules()): scores = scores.to(memory_format=torch.channels_last)
-    run = torch.compile(scores, dynamic=False) if how=='compile' else scores
     def call(left, right):
-        with torch.autocast(left.device.type, torch.bfloat16, enabled=how=='bf16'): return run(_channels_last(left), _channels_last(right)).float()
+        with torch.autocast(left.device.type, torch.bfloat16, enabled=how=='bf16'): return scores(_channels_last(left), _channels_last(right)).float()
     return call
 
 # %% ../nbs/77_engine.ipynb #56893a43
@@ -40,8 +39,8 @@ class _Graphs:
 def _bf16(path): return openvino_session(path, precision='bf16')
 sessions = dict(onnxruntime=onnxruntime_session, openvino=openvino_session, openvino_bf16=_bf16)
 
-# %% ../nbs/77_engine.ipynb #8e89e235
-ENGINES = ('plain','eager','folded','bf16','compile',*sessions)
+# %% ../nbs/77_engine.ipynb #3d59b040
+ENGINES = ('plain','eager','folded','bf16',*sessions)
 
 def list_engines() -> list: # names for `Engine`
     "Engines that this machine has"

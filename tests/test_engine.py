@@ -14,7 +14,6 @@ from stereo_kd.bench import format_table, latency
 from stereo_kd.data.synthetic import SyntheticPairs
 from stereo_kd.models.zoo import create_model, load_model
 from stereo_kd.predict import predict
-import pytest
 from stereo_kd.engine import *
 
 def test_engines_agree():
@@ -25,7 +24,7 @@ def test_engines_agree():
     with torch.no_grad():
         for size in ((37,70),(48,96)):
             x,y = torch.randn(2,2,3,*size); want = net(x, y).disparity[-1]
-            for name in (e for e in list_engines() if e!='compile'):
+            for name in list_engines():
                 e = Engine(net, name); off = (e(x, y).disparity[-1]-want).abs()
                 assert off.max()<1e-3 if 'bf16' not in name else off.mean()<.5, (name, off.max())
                 test_eq(len(e(x, y, upto='aggregation').disparity), 0)
@@ -40,15 +39,4 @@ def test_a_graph_per_size():
     from unittest.mock import patch
     from stereo_kd import engine
     with patch.object(engine, 'installed_runtimes', lambda: []):
-        test_eq(engine.list_engines(), ['plain','eager','folded','bf16','compile']); test_fail(lambda: engine.Engine(create_model('dtpnet', max_disp=48), 'openvino'), exc=ValueError, contains="needs openvino: pip install")
-
-@pytest.mark.slow
-def test_compiled_agrees():
-    import subprocess, sys # a process of its own: beside the other runtimes, in one process, the compiler crashed
-    script = '''import torch
-from stereo_kd.engine import Engine
-from stereo_kd.models.zoo import create_model
-torch.manual_seed(0); net = create_model("dtpnet", max_disp=48, stem=8, width=16).eval(); x,y = torch.randn(2,1,3,48,96)
-with torch.no_grad(): print(float((Engine(net, "compile")(x, y).disparity[-1]-net(x, y).disparity[-1]).abs().max()))'''
-    done = subprocess.run([sys.executable,'-c',script], capture_output=True, text=True); test_eq(done.returncode, 0)
-    assert float(done.stdout.split()[-1])<1e-3, done.stdout
+        test_eq(engine.list_engines(), ['plain','eager','folded','bf16']); test_fail(lambda: engine.Engine(create_model('dtpnet', max_disp=48), 'openvino'), exc=ValueError, contains="needs openvino: pip install")
