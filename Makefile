@@ -69,9 +69,7 @@ notebooks: $(STAMP) | check
 	@$(ONE_THREAD) $(BIN)/nbdev_test --n_workers $(WORKERS) --timing
 
 pytest: $(STAMP) | check notebooks
-# exports in a process of their own: torch's exporter crashed after hundreds of other tests in one
-	@$(BIN)/python -m pytest -q tests/test_engine.py tests/test_export.py
-	@$(BIN)/python -m pytest -q tests --ignore tests/test_engine.py --ignore tests/test_export.py --durations=5 --durations-min=1
+	@$(BIN)/python -m pytest -q tests --durations=5 --durations-min=1
 
 prepare: $(STAMP)
 	@$(BIN)/nbdev_clean

@@ -6,8 +6,9 @@
 __all__ = ['runtimes', 'fold_bn', 'Scores', 'PlainTail', 'onnxruntime_session', 'openvino_session', 'installed_runtimes',
            'parity', 'export_onnx', 'stereo_export']
 
-# %% ../nbs/75_export.ipynb #c163b1fa
-import os, tempfile, warnings
+# %% ../nbs/75_export.ipynb #92664421
+import ctypes, os, tempfile, warnings
+from contextlib import contextmanager
 from copy import deepcopy
 from importlib.util import find_spec
 from pathlib import Path
@@ -53,7 +54,18 @@ def _graph(net, size, tail):
     pair = tuple(torch.randn(1, 3, *size, generator=torch.Generator().manual_seed(i)) for i in range(2)) # two tensors: one would alias left and right
     with warnings.catch_warnings(): warnings.simplefilter('ignore'); return torch.onnx.export(module, pair, dynamo=True, input_names=['left','right'], output_names=['scores' if tail=='none' else 'disparity'], verbose=False)
 
-# %% ../nbs/75_export.ipynb #391b6eba
+# %% ../nbs/75_export.ipynb #bc25c8a1
+@contextmanager
+def _signal_stack_kept():
+    "Put the thread's stack for signals back"
+    call = getattr(ctypes.CDLL(None), 'sigaltstack', None) if os.name=='posix' else None
+    before = ctypes.create_string_buffer(64)
+    if call: call(None, before)
+    try: yield
+    finally:
+        if call: call(before, None)
+
+# %% ../nbs/75_export.ipynb #1361c4b6
 def onnxruntime_session(
     path,             # an ONNX file
     threads:int=None, # as torch has, if None
@@ -71,7 +83,8 @@ def openvino_session(
 ):                     # function of two arrays -> array
     "Run a graph in OpenVINO on the CPU"
     import openvino
-    core = openvino.Core(); model = core.compile_model(core.read_model(str(path)), 'CPU', dict(INFERENCE_NUM_THREADS=threads or torch.get_num_threads(), INFERENCE_PRECISION_HINT=precision, PERFORMANCE_HINT='LATENCY'))
+    core,options = openvino.Core(),dict(INFERENCE_NUM_THREADS=threads or torch.get_num_threads(), INFERENCE_PRECISION_HINT=precision, PERFORMANCE_HINT='LATENCY')
+    with _signal_stack_kept(): model = core.compile_model(core.read_model(str(path)), 'CPU', options)
     return lambda left,right: model([left,right])[0]
 
 runtimes = dict(onnxruntime=onnxruntime_session, openvino=openvino_session)
@@ -80,7 +93,7 @@ def installed_runtimes() -> list: # names
     "Runtimes that can check an export"
     return [n for n in runtimes if find_spec(n)]
 
-# %% ../nbs/75_export.ipynb #95eaafab
+# %% ../nbs/75_export.ipynb #bfbdca4a
 def parity(
     net:nn.Module, # the network in torch
     path,          # its ONNX file
@@ -96,7 +109,7 @@ def parity(
         rows.append(dict(runtime=n, max_px=off.max().item(), mean_px=off.mean().item(), over_0_1=(off>.1).float().mean().item()))
     return rows
 
-# %% ../nbs/75_export.ipynb #7f35d78f
+# %% ../nbs/75_export.ipynb #3528392f
 def export_onnx(
     net:nn.Module,     # a `StereoNet`, pruned or not
     path,              # .onnx file; written only if it agrees with torch
@@ -117,7 +130,7 @@ def export_onnx(
         if bad: raise ValueError(f"{path} was not written: in {bad[0]['runtime']} it is off by up to {bad[0]['max_px']:.3g} px, {tolerance:g} are allowed")
     return rows
 
-# %% ../nbs/75_export.ipynb #8c05cb9d
+# %% ../nbs/75_export.ipynb #ebac0d17
 @call_parse
 def stereo_export(
     name:str,            # a network with shipped weights, or a checkpoint file

@@ -1,5 +1,6 @@
 # Generated from nbs/75_export.ipynb; edit the notebook, not this file
-import os, tempfile, warnings
+import ctypes, os, tempfile, warnings
+from contextlib import contextmanager
 from copy import deepcopy
 from importlib.util import find_spec
 from pathlib import Path
@@ -30,6 +31,21 @@ def test_folding_changes_nothing():
         folded = fold_bn(net); left = sum(isinstance(m, _BatchNorm) for m in folded.modules())
         with torch.no_grad(): a,b = (n.eval()(x.double(), y.double(), upto='aggregation').aggregation[-1] for n in (net,folded))
         test_close(a/a.abs().max(), b/a.abs().max(), eps=1e-10); assert left<=1, (name,left) # TSNnet: one after a sum, one before a convolution
+
+def test_signals_survive_openvino():
+    import subprocess, sys
+    script = '''
+import faulthandler, signal, subprocess, tempfile, torch
+from stereo_kd.export import _graph, openvino_session
+from stereo_kd.models.zoo import create_model
+faulthandler.enable(); signal.signal(signal.SIGCHLD, lambda *a: None) # as pytest and torch's loaders do
+with tempfile.TemporaryDirectory() as d:
+    _graph(create_model('dtpnet', max_disp=48, stem=8, width=16).eval(), (32,64), 'none').save(d+'/a.onnx')
+    first = openvino_session(d+'/a.onnx'); second = openvino_session(d+'/a.onnx'); del first; del second
+subprocess.run(['true']); print('alive')
+'''
+    if find_spec('openvino') and os.name=='posix':
+        done = subprocess.run([sys.executable,'-c',script], capture_output=True, text=True); test_eq([done.returncode,done.stdout], [0,'alive\n'])
 
 def test_both_tails_agree_and_a_wrong_graph_is_refused():
     from unittest.mock import patch

@@ -23,6 +23,7 @@ def test_map_loss_by_hand():
 
 def test_gradients_reach_the_student_only():
     a,b = torch.zeros(1,3,2,2, requires_grad=True),torch.ones(1,3,2,2, requires_grad=True)
+    output = lambda v: StereoOutput([[],v,[],[],{}])
     MapLoss('cost_volume')(output(a), output(b), None).backward()
     assert a.grad is not None and b.grad is None; test_close(a.grad, torch.full_like(a, -2/12))
 
