@@ -43,6 +43,7 @@ def test_backends_are_chosen_and_refused():
     import os
     from unittest.mock import patch
     from stereo_kd.kernels import tail
+    assert works('torch') and works('numba') and works('triton')==torch.cuda.is_available()
     test_eq([backend('cpu', torch.float64), backend('meta'), backend('mps')], ['torch']*3); test_eq(backend(), 'numba')
     with use('torch'): test_eq(backend(), 'torch')
     test_fail(lambda: use('fortran').__enter__(), exc=ValueError, contains="unknown backend 'fortran'; known: triton, numba, torch")

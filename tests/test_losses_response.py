@@ -1,9 +1,12 @@
 # Generated from nbs/41_losses.response.ipynb; edit the notebook, not this file
 import torch
+from functools import partial
 from torch import Tensor
+from stereo_kd.kernels.losses import fused_sum
 from stereo_kd.models.regression import pixel_mean
 import matplotlib.pyplot as plt
 from fastcore.test import *
+from stereo_kd.kernels.tail import use
 from stereo_kd.models.base import StereoOutput
 from stereo_kd.models.regression import upsample_scores
 from stereo_kd.losses.response import *
@@ -28,8 +31,11 @@ def test_full_quarter_and_sampled():
     torch.manual_seed(0); s = (2*torch.randn(2,12,8,10)).requires_grad_(); t = 2*torch.randn(2,48,8,10); valid = torch.rand(2,32,40)<.5
     out = lambda x: StereoOutput([None,None,[x],None,{}])
     want = tempered_l1(upsample_scores(s,48), upsample_scores(t,48), .7)
-    test_close(ResponseLoss(48, at='full')(out(s), out(t), valid, .7), want.mean(), eps=1e-4)
-    test_close(ResponseLoss(48, at='full', masked=True)(out(s), out(t), valid, .7), want[valid].mean(), eps=1e-4)
+    for name in ('','torch'): # fused, and row by row
+        with use(name):
+            test_close(ResponseLoss(48, at='full')(out(s), out(t), valid, .7), want.mean(), eps=1e-4)
+            test_close(ResponseLoss(48, at='full', masked=True)(out(s), out(t), valid, .7), want[valid].mean(), eps=1e-4)
+            test_close(ResponseLoss(48, tempered_kl, 'full')(out(s), out(t), valid, .7), tempered_kl(upsample_scores(s,48), upsample_scores(t,48), .7).mean(), eps=1e-4)
     draws = torch.stack([ResponseLoss(48)(out(s), out(t), valid, .7) for _ in range(200)])
     assert abs(draws.mean()-want.mean())<4*draws.std()/200**.5
     quarter = ResponseLoss(48, at='quarter')(out(s), out(t), valid, .7)

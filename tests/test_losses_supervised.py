@@ -1,11 +1,15 @@
 # Generated from nbs/40_losses.supervised.ipynb; edit the notebook, not this file
 import torch
 import torch.nn.functional as F
+from functools import partial
 from torch import Tensor
-from stereo_kd.models.regression import pixel_mean, soft_argmax
+from stereo_kd.kernels.losses import fused_sum
+from stereo_kd.models.regression import disparity_tail, pixel_mean, soft_argmax
 import matplotlib.pyplot as plt
 from fastcore.test import *
+from stereo_kd.kernels.tail import use
 from stereo_kd.models.base import StereoOutput
+from stereo_kd.models.regression import upsample_scores
 from stereo_kd.losses.supervised import *
 
 def test_minimum_has_the_right_mean():
@@ -38,3 +42,5 @@ def test_parts_can_be_switched_off():
     out = StereoOutput([None,None,[s],None,{}])
     both,ce,l1 = (SupervisedLoss(48, ce=c, l1=l, at='full')(out, d, v) for c,l in ((1,.1),(1,0),(0,.1)))
     test_close(both, ce+l1, eps=1e-5); assert ce>0 and l1>0
+    with use('torch'): test_close(SupervisedLoss(48, at='full')(out, d, v), both, eps=1e-5)
+    test_close(both, SupervisedLoss(48).per_pixel(upsample_scores(s, 48), d)[v].mean(), eps=1e-5)

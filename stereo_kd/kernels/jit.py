@@ -63,7 +63,7 @@ def from_best(v, best):
         a = v[k]
         for c in range(len(top)): a[c] -= top[c]
 
-# %% ../../nbs/05_kernels.jit.ipynb #71e09204
+# %% ../../nbs/05_kernels.jit.ipynb #ac4174f3
 @njit
 def four(a, b, scale, X, c):
     "2**(scale*s) at the four pixels between two columns, `a` and `b` at most 0; over the pixel's own 2**(scale*X[:,c]) if X is given"
@@ -83,7 +83,7 @@ def own_maximum(v, X):
             q,x = f4(.125)+f4(.25)*f4(j),X[j]
             for c in range(len(x)): x[c] = max(x[c], a[c]+q*(b[c]-a[c]))
 
-# %% ../../nbs/05_kernels.jit.ipynb #2ea11f3f
+# %% ../../nbs/05_kernels.jit.ipynb #7a4c0fc0
 TINY = f4(1e-26) # of the sum; its largest power is then at most that
 
 @njit
@@ -117,7 +117,7 @@ def forward(
                 x = 4*c-2+j
                 if 0<=x<W: r = E[j,c]/S[j,c]; disp[y,x] = best[c+j//2]+r; aux[0,y,x] = r; aux[1,y,x] = X[j,c]; aux[2,y,x] = S[j,c]
 
-# %% ../../nbs/05_kernels.jit.ipynb #270c0ecc
+# %% ../../nbs/05_kernels.jit.ipynb #c9b8bb3b
 @njit
 def add_columns(lo, hi, to):
     "Add to the left and to the right column of each four pixels"
@@ -142,7 +142,7 @@ def give_row(adj, y, h, first, grad):
         for c in range(w): g0[c] += (f4(1)-t)*m[c]
         for c in range(w): g1[c] += t*m[c]
 
-# %% ../../nbs/05_kernels.jit.ipynb #4fab9e99
+# %% ../../nbs/05_kernels.jit.ipynb #e42d7fe0
 @njit
 def _shares(v, best, R, X, G, adj):
     w = len(best)-1; lo,hi,left,right,R,G = np.empty(w, f4),np.empty(w, f4),best[:w],best[1:],R.copy(),G.copy()
@@ -176,7 +176,7 @@ def backward(
         else: _shares(v, best, R, None, G, adj)
         give_row(adj, y, h, first, grad)
 
-# %% ../../nbs/05_kernels.jit.ipynb #44a62f6e
+# %% ../../nbs/05_kernels.jit.ipynb #81ba545d
 BAND = 8 # low-resolution rows
 
 @lru_cache
@@ -193,7 +193,7 @@ def bands(B, h, H): # list of (image, first row, end)
     "Low-resolution rows in bands, of every image, as far as an image of height H goes"
     return [(b, a, min(a+BAND, h)) for b in range(B) for a in range(0, h, BAND) if 4*a<H]
 
-# %% ../../nbs/05_kernels.jit.ipynb #925229dd
+# %% ../../nbs/05_kernels.jit.ipynb #8f9930eb
 def gather(
     fn,    # `fn(image, first row, end, low, part)` adds to `part` (N,rows,w), whose first row is low-resolution row `low`
     shape, # (B,N,h,w)

@@ -5,9 +5,11 @@
 # %% auto #0
 __all__ = ['tempered_l1', 'tempered_kl', 'ResponseLoss']
 
-# %% ../../nbs/41_losses.response.ipynb #c826d6f4
+# %% ../../nbs/41_losses.response.ipynb #f4af0904
 import torch
+from functools import partial
 from torch import Tensor
+from ..kernels.losses import fused_sum
 from ..models.regression import pixel_mean
 
 # %% ../../nbs/41_losses.response.ipynb #87df8dd6
@@ -42,4 +44,8 @@ class ResponseLoss:
     def __call__(self, student, teacher, valid, tau=1.):
         pair = [student.aggregation[-1],teacher.aggregation[-1].detach()]
         valid = valid if self.masked else torch.ones_like(valid)
-        return pixel_mean(lambda p,q: self.distance(p, q, tau), pair, [], valid, self.max_disp, self.at)
+        return pixel_mean(lambda p,q: self.distance(p, q, tau), pair, [], valid, self.max_disp, self.at, self.kernel(tau))
+
+    def kernel(self, tau): # the fused form of a distance that has one
+        kind = {tempered_l1:'l1', tempered_kl:'kl'}.get(self.distance)
+        return kind and partial(fused_sum, kind, tau=tau)

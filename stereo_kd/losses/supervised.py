@@ -8,8 +8,10 @@ __all__ = ['bin_cross_entropy', 'SupervisedLoss']
 # %% ../../nbs/40_losses.supervised.ipynb #08031579
 import torch
 import torch.nn.functional as F
+from functools import partial
 from torch import Tensor
-from ..models.regression import pixel_mean, soft_argmax
+from ..kernels.losses import fused_sum
+from ..models.regression import disparity_tail, pixel_mean, soft_argmax
 
 # %% ../../nbs/40_losses.supervised.ipynb #8f5783be
 def bin_cross_entropy(
@@ -38,9 +40,15 @@ class SupervisedLoss:
         loss = self.l1*F.smooth_l1_loss(soft_argmax(scores), disp, reduction='none')
         return loss+self.ce*bin_cross_entropy(scores, disp) if self.ce else loss
 
+    def one(self, scores, disp, valid):
+        if self.at!='full': return pixel_mean(self.per_pixel, [scores], [disp], valid, self.max_disp, self.at)
+        off = F.smooth_l1_loss(disparity_tail(scores, self.max_disp, disp.shape[-2:]), disp, reduction='none') # every pixel: each part by its own kernel
+        loss = self.l1*torch.where(valid, off, 0).sum()/valid.sum().clamp(min=1)
+        return loss+self.ce*pixel_mean(bin_cross_entropy, [scores], [disp], valid, self.max_disp, 'full', partial(fused_sum, 'ce')) if self.ce else loss
+
     def __call__(self, out, disp, valid):
         n = len(out.aggregation)
         if n not in (1,len(self.weights)): raise ValueError(f"{n} outputs for {len(self.weights)} weights")
         w = self.weights[-n:] if n>1 else (1.,)
-        losses = [pixel_mean(self.per_pixel, [s], [disp], valid, self.max_disp, self.at) for s in out.aggregation]
+        losses = [self.one(s, disp, valid) for s in out.aggregation]
         return sum(a*l for a,l in zip(w, losses, strict=True))/sum(w)

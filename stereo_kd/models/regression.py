@@ -110,9 +110,11 @@ def pixel_mean(
     valid:Tensor,   # (B,H,W) bool, pixels that count
     max_disp:int,   # D
     at:str='sampled', # 'full', 'sampled' or 'quarter'
+    kernel=None,    # the sum of `fn` with weights, as a function of (scores, maps, weights (B,H,W), max_disp), for 'full' on a CPU
 ) -> Tensor:        # scalar; 0 with a gradient if no pixel is valid
     "Mean of a per-pixel loss over valid pixels"
     if at not in ('full','sampled','quarter'): raise ValueError(f"at must be 'full', 'sampled' or 'quarter', got {at!r}")
+    if at=='full' and kernel and backend(scores[0].device, scores[0].dtype)=='numba': return kernel(*scores, *maps, valid/valid.sum().clamp(min=1), max_disp)
     if at=='full': loss = map_rows(fn, scores, *maps, max_disp=max_disp, size=valid.shape[-2:])
     else:
         ys,xs = pick_pixels(scores[0], at=='sampled' and torch.is_grad_enabled())
