@@ -198,13 +198,15 @@ def macs_below(
     return lambda net: count_macs(net, size)<=limit
 
 def latency_below(
-    ms:float,         # median of a forward pass where the network is
+    ms:float,         # median of a forward pass
     size=(480,640),   # (H,W), px
+    engine:str='',    # of `engine.list_engines()`, the one that will run the network; '' for the network as it is, where it is
     **kwargs          # for `bench.latency`: n, warmup, threads, ...
 ):                    # `stop(net)` -> bool
     "Stop when a forward pass is quick enough"
     from stereo_kd.bench import latency
-    return lambda net: latency(net, size, **kwargs)['ms_median']<=ms
+    from stereo_kd.engine import Engine
+    return lambda net: latency(Engine(deepcopy(net).cpu(), engine) if engine else net, size, **kwargs)['ms_median']<=ms
 
 # %% ../../nbs/51_prune.loop.ipynb #494e52fd
 def prune_loop(
