@@ -35,7 +35,8 @@ class _Graphs:
         if key not in self.made:
             with tempfile.TemporaryDirectory() as d: _graph(self.net, key[0], 'none').save(f'{d}/net.onnx'); self.made[key] = self.session(f'{d}/net.onnx')
         run = self.made[key] # a pair at a time: the graph has a batch of one
-        return torch.cat([torch.from_numpy(run(l[None].numpy(), r[None].numpy()).copy()) for l,r in zip(left.float().cpu(), right.float().cpu(), strict=True)])
+        outs = [torch.from_numpy(run(l[None].numpy(), r[None].numpy())) for l,r in zip(left.float().cpu(), right.float().cpu(), strict=True)]
+        return outs[0] if len(outs)==1 else torch.cat(outs)
 
 def _bf16(path): return openvino_session(path, precision='bf16')
 sessions = dict(onnxruntime=onnxruntime_session, openvino=openvino_session, openvino_bf16=_bf16)

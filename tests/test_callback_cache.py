@@ -21,6 +21,7 @@ def test_asks_once():
         want = teacher(x, y, upto='aggregation'); a,b = c(x[:3], y[:3], indices=[7,1,2003]),c(x, y, indices=[7,1,2003,5]); test_eq(c.asked, 4)
         for n in names: test_close(get_map(b, n), get_map(want, n), eps=1e-3*get_map(want, n).abs().max().item()); test_eq(get_map(a, n), get_map(b, n)[:3])
         test_eq(CachedTeacher(teacher, d, 'noise', names)(x.flip(0), y.flip(0), indices=[5,2003,1,7]).extras['coarse'], b.extras['coarse'].flip(0))
+        with torch.autocast('cpu', torch.bfloat16): test_eq(c(x, y, indices=[7,1,2003,5]).extras['coarse'], b.extras['coarse'])
         next(Path(d).glob('*/5.safetensors')).write_bytes(b'cut'); c(x, y, indices=[7,1,2003,5]); test_eq(c.asked, 5) # a damaged file is made again
         test_fail(lambda: c(x, y), exc=ValueError, contains='must be told the indices')
         test_fail(lambda: CachedTeacher(teacher, d, 'other noise', names), exc=ValueError, contains='other data: data differ')

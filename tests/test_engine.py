@@ -1,5 +1,5 @@
 # Generated from nbs/77_engine.ipynb; edit the notebook, not this file
-import tempfile, torch
+import os, shutil, tempfile, torch
 from pathlib import Path
 from torch import nn, Tensor
 from stereo_kd.core import check_pair, pick
@@ -14,6 +14,7 @@ from stereo_kd.bench import format_table, latency
 from stereo_kd.data.synthetic import SyntheticPairs
 from stereo_kd.models.zoo import create_model, load_model
 from stereo_kd.predict import predict
+import pytest
 from stereo_kd.engine import *
 
 def test_engines_agree():
@@ -36,7 +37,17 @@ def test_a_graph_per_size():
         torch.manual_seed(0); e = Engine(create_model('dtpnet', max_disp=48, stem=8, width=16), 'openvino')
         for size in ((32,64),(32,64),(32,80)): e(*torch.randn(2,1,3,*size))
         test_eq([k[0] for k in e.scores.made], [(32,64),(32,80)])
+        x,y = torch.randn(2,1,3,32,64); a = e(x, y).aggregation[0]; b = a.clone(); e(y, x); test_eq(a, b) # an answer is not written over by the next
+
+def test_what_an_engine_lacks():
     from unittest.mock import patch
     from stereo_kd import engine
-    with patch.object(engine, 'installed_runtimes', lambda: []):
-        test_eq(engine.list_engines(), ['plain','eager','folded','bf16']); test_fail(lambda: engine.Engine(create_model('dtpnet', max_disp=48), 'openvino'), exc=ValueError, contains="needs openvino: pip install")
+    with patch.object(engine, 'installed_runtimes', lambda: []), patch.object(engine.shutil, 'which', lambda c: None):
+        test_eq(engine.list_engines(), ['plain','eager','folded','bf16']); test_eq(engine.missing('compile'), 'a C++ compiler'); test_eq(engine.missing('folded'), '')
+        test_fail(lambda: engine.Engine(create_model('dtpnet', max_disp=48), 'openvino'), exc=ValueError, contains="needs openvino: pip install")
+
+@pytest.mark.slow
+def test_compiled_agrees():
+    if 'compile' in list_engines():
+        torch.manual_seed(0); net = create_model('dtpnet', max_disp=48, stem=8, width=16).eval(); x,y = torch.randn(2,1,3,48,96)
+        with torch.no_grad(): test_close(Engine(net, 'compile')(x, y).disparity[-1], net(x, y).disparity[-1], eps=1e-3)

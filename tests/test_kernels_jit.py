@@ -7,11 +7,12 @@ def test_rows_and_their_best_bins():
     import torch.nn.functional as F
     rng = np.random.default_rng(0); s = rng.normal(size=(3,4,5)).astype(np.float32)
     for D in (3,12):
-        v,best = np.empty((D,7), np.float32),np.empty(7, np.float32); read_row(s, 6, v)
-        bins = F.interpolate(torch.tensor(s)[None,None], size=(D,16,5), mode='trilinear')[0,0,:,6]
-        test_close(v[:,1:-1], bins.numpy(), eps=1e-6); test_eq([v[0,0],v[0,6]], [v[0,1],v[0,5]])
-        top = v.max(0); from_best(v, best); test_eq(best[1:-1].tolist(), bins.argmax(0).tolist()); test_eq(v.max(0).tolist(), [0.]*7); assert (top!=0).all()
+        v,best = np.empty((D,7), np.float32),np.empty(7, np.float32); row_of_bins(s, 6, v, best)
+        bins,knots = (F.interpolate(torch.tensor(s)[None,None], size=(n,16,5), mode='trilinear')[0,0,:,6] for n in (D,3))
+        test_close(v[:,1:-1], (bins-knots.amax(0)).numpy(), eps=1e-6); test_eq([v[0,0],v[0,6]], [v[0,1],v[0,5]])
+        test_eq(best[1:-1].tolist(), [k if D==3 else 4*k+1.5 for k in knots.argmax(0).tolist()]); assert (v<=0).all() and (v[:,1:-1]!=bins.numpy()).all()
     test_eq([rows_around(y, 4)[:2] for y in (0,1,2,5,15)], [(0,0),(0,0),(0,1),(0,1),(3,3)]); test_close([rows_around(y, 4)[2] for y in (0,2,5)], [.625,.125,.875])
+    u,best = np.array([[0,2],[3,1]], np.float32),np.empty(2, np.float32); from_best(u, 1, best); test_eq([u.tolist(),best.tolist()], [[[-3,0],[0,-1]],[1,0]])
 
 def test_four_powers():
     rng = np.random.default_rng(0); v = -abs(rng.normal(size=(6,9)).astype(np.float32))*5; X = np.empty((4,8), np.float32); own_maximum(v, X)
@@ -25,8 +26,8 @@ def test_reading_and_giving_are_transposes():
     rng = np.random.default_rng(0); s = rng.normal(size=(3,4,5)).astype(np.float32)
     for D in (3,12):
         for y in (0,6,15):
-            v,g,grad = np.empty((D,7), np.float32),rng.normal(size=(D,7)).astype(np.float32),np.zeros((3,4,5), np.float32)
-            read_row(s, y, v); want = (v*g).sum(); give_row(g, y, 4, 0, grad); test_close(want, (s*grad).sum(), eps=1e-4); assert abs(want)>.1
+            u,v,g,grad = np.empty((3,7), np.float32),np.empty((D,7), np.float32),rng.normal(size=(D,7)).astype(np.float32),np.zeros((3,4,5), np.float32)
+            read_row(s, y, u); expand(u, v) if D==12 else v.__setitem__(slice(None), u); want = (v*g).sum(); give_row(g, y, 4, 0, grad); test_close(want, (s*grad).sum(), eps=1e-4); assert abs(want)>.1
     lo,hi,to = np.arange(3, dtype=np.float32),np.full(3, 10, np.float32),np.zeros(4, np.float32); add_columns(lo, hi, to); test_eq(to.tolist(), [0,11,12,10])
 
 def test_one_high_knot():

@@ -8,6 +8,7 @@ from safetensors.torch import save_file
 from torch import nn
 from stereo_kd.core import atomic_write, environment, pick
 from stereo_kd.models.students.dtpnet import DTPnet
+from stereo_kd.models.students.lite import DTPnetLite
 from stereo_kd.models.teachers.psmnet import PSMNet
 from stereo_kd.models.mobilestereonet import MobileStereoNet2D
 from stereo_kd.models.tsnnet import tsnnet_naive, tsnnet_student, tsnnet_teacher

@@ -46,6 +46,11 @@ def test_silent_channels_dtpnet_correlation():
         torch.manual_seed(0); net = create_model('dtpnet', max_disp=96, stem=24, width=48, hidden=40).double()
         r = check_pruning(net, ratio=.4, round_to=round_to); assert r['change']<=1e-5 and r['removed']==r['silenced']>200 and not r['left'], r
 
+def test_silent_channels_dtpnet_lite():
+    for round_to in (1,8):
+        torch.manual_seed(0); net = create_model('dtpnet_lite', max_disp=96).double()
+        r = check_pruning(net, ratio=.4, round_to=round_to); assert r['change']<=1e-5 and r['removed']==r['silenced']>90 and not r['left'], r
+
 def test_silent_channels_tsnnet():
     for name,kw in (('tsnnet_teacher',dict(hourglasses=2, blocks=(1,2,1,1))), ('tsnnet_teacher',dict(cost_volume='cosine', skip=True, hourglasses=1, blocks=(1,1,1,1))), ('tsnnet_student',{}), ('tsnnet_naive',{})):
         torch.manual_seed(0); net = create_model(name, max_disp=96, **kw).double()
@@ -65,7 +70,7 @@ def test_the_check_sees_a_wrong_graph():
     assert wrong>1e-3, wrong
 
 def test_pruned_networks_work():
-    cases = dict(dtpnet=dict(), tsnnet_teacher=dict(hourglasses=1, blocks=(1,1,1,1)), tsnnet_student={}, tsnnet_naive={}, psmnet=dict(width=16, blocks=(1,1,1,1)))
+    cases = dict(dtpnet=dict(), dtpnet_lite=dict(), tsnnet_teacher=dict(hourglasses=1, blocks=(1,1,1,1)), tsnnet_student={}, tsnnet_naive={}, psmnet=dict(width=16, blocks=(1,1,1,1)))
     for name,kw in cases.items():
         torch.manual_seed(0); net = create_model(name, max_disp=48, **kw).train(); x,y = torch.randn(2,2,3,37,65); before = widths(net)
         bins = [m.out_channels for m in net.bins()]; prune_step(net, .3); after = widths(net)
@@ -114,7 +119,8 @@ def test_recalibration_is_a_plain_average():
 def test_stop_rules():
     net = create_model('dtpnet', max_disp=48, stem=8, width=16); rules = [params_below(.9, net), macs_below(.9, net, (32,64))]
     test_eq([r(net) for r in rules], [False]*2); prune_step(net, .3, round_to=1); test_eq([r(net) for r in rules], [True]*2)
-    test_eq([latency_below(ms, (32,64), n=1, warmup=0)(net) for ms in (1e5,0)], [True,False])
+    for engine in ('','folded'): test_eq([latency_below(ms, (32,64), engine, n=1, warmup=0)(net) for ms in (1e5,0)], [True,False])
+    test_fail(lambda: latency_below(1., (32,64), 'tpu')(net), contains="unknown engine 'tpu'")
 
 def test_loop_order_rows_and_stop():
     torch.manual_seed(0); make = lambda: create_model('dtpnet', max_disp=48, stem=16, width=32)

@@ -1,15 +1,18 @@
 # Generated from nbs/78_speed.ipynb; edit the notebook, not this file
-import cv2, numpy as np, platform, torch
+import ctypes, cv2, numpy as np, platform, torch
+from copy import deepcopy
 from fastcore.script import Param, call_parse
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from statistics import median
 from time import perf_counter
+from torch import nn
 from stereo_kd.bench import costs, device_name, format_table, parse_size, write_csv
 from stereo_kd.core import pick
 from stereo_kd.data.synthetic import SyntheticPairs
 from stereo_kd.engine import ENGINES, Engine, list_engines
 from stereo_kd.models.zoo import create_model, list_models, load_model, shipped
+from stereo_kd.prune.loop import prune_step, ratio_for
 from stereo_kd.sgbm import sgbm
 import csv, tempfile
 from fastcore.script import anno_parser
@@ -28,6 +31,12 @@ def test_rows_are_complete():
     assert all(r['ms']>0 and r['ms']<=r['ms_p90'] for r in rows); test_eq(torch.get_num_threads(), before)
     test_eq({r['params_m'] for r in rows if r['network']=='tiny'}, {sum(p.numel() for p in net.parameters())/1e6})
     assert all(0<r['of_peak']<1 for r in rows if r['network']=='tiny')
+
+def test_roundings_are_compared():
+    torch.manual_seed(0); net = create_model('dtpnet', max_disp=48, stem=16, width=32); whole = sum(p.numel() for p in net.parameters())
+    rows = rounding_rows(net, keep=.6, roundings=(1,8), size=(32,64), steps=2, n=1)
+    test_eq([r['round_to'] for r in rows], [0,1,8]); assert all(abs(r['kept']-.6)<.05 for r in rows[1:]) and all(r['ms']>0 for r in rows)
+    test_eq(sum(p.numel() for p in net.parameters()), whole)
 
 def test_command_line():
     p = anno_parser(stereo_bench)

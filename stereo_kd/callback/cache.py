@@ -58,5 +58,5 @@ class CachedTeacher(nn.Module):
             self.asked += len(todo); out = self.teacher(left[todo], right[todo], upto='aggregation')
             new = {n:get_map(out, n).half().cpu() for n in self.maps}
             for j,k in enumerate(todo): known[k] = {n:new[n][j].contiguous() for n in self.maps}; self._write(indices[k], known[k])
-        got = {n:torch.stack([m[n] for m in known]).to(left.device, torch.float32) for n in self.maps}
+        got = {n:torch.stack([m[n].float() for m in known]).to(left.device) for n in self.maps} # autocast on a CPU cannot stack half precision
         return StereoOutput([[],got.pop('cost_volume', []),[got.pop('aggregation')] if 'aggregation' in got else [],[],got])

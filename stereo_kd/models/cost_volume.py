@@ -37,7 +37,8 @@ def correlation_volume(
     T = max(2, -(-W//n))          # left columns in a block
     K,extra = T+max_disp-1, n*T-W # right columns it can reach; padding of the last block
     l = F.pad(left, (0,extra)).unflatten(-1, (n,T)).permute(0,2,3,4,1)/C              # (B,H,n,T,C)
-    r = F.pad(right, (max_disp-1,extra)).unfold(-1, K, T).flip(-1).permute(0,2,3,1,4) # (B,H,n,C,K)
+    r = F.pad(right, (max_disp-1,extra)).flip(-1)                                     # blocks are cut from it back to front
+    r = torch.stack([r[...,(n-1-i)*T:(n-1-i)*T+K] for i in range(n)], 2).permute(0,3,2,1,4) # (B,H,n,C,K)
     band = (l@r).flatten(3)[...,T-1:T*K-1].unflatten(3, (T,K-1))[...,:max_disp]       # (B,H,n,T,D)
     return band.permute(0,4,1,2,3).flatten(3)[...,:W].contiguous()
 

@@ -15,13 +15,14 @@ from safetensors.torch import save_file
 from torch import nn
 from ..core import atomic_write, environment, pick
 from .students.dtpnet import DTPnet
+from .students.lite import DTPnetLite
 from .teachers.psmnet import PSMNet
 from .mobilestereonet import MobileStereoNet2D
 from .tsnnet import tsnnet_naive, tsnnet_student, tsnnet_teacher
 from .widths import apply_widths, widths
 
 # %% ../../nbs/39_models.zoo.ipynb #761e2fd1
-models = dict(psmnet=PSMNet, mobilestereonet2d=MobileStereoNet2D, tsnnet_teacher=tsnnet_teacher, tsnnet_student=tsnnet_student, tsnnet_naive=tsnnet_naive, dtpnet=DTPnet)
+models = dict(psmnet=PSMNet, mobilestereonet2d=MobileStereoNet2D, tsnnet_teacher=tsnnet_teacher, tsnnet_student=tsnnet_student, tsnnet_naive=tsnnet_naive, dtpnet=DTPnet, dtpnet_lite=DTPnetLite)
 
 def list_models() -> list: # names for `create_model`
     "All networks that can be made"

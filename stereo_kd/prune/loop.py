@@ -160,7 +160,7 @@ def check_pruning(
     left = sum(int((m.weight==0).sum()) for m in net.modules() if isinstance(m, _BatchNorm))
     return dict(change=float((_scores(net, pair)-before).abs().max()), silenced=silenced, removed=report['channels_before']-report['channels'], left=left)
 
-# %% ../../nbs/51_prune.loop.ipynb #1e4e0c0d
+# %% ../../nbs/51_prune.loop.ipynb #bab5a939
 @torch.no_grad()
 def recalibrate(
     net:nn.Module, # a `StereoNet`
@@ -178,7 +178,7 @@ def recalibrate(
     for m,mode in modes.items(): m.training = mode
     return net
 
-# %% ../../nbs/51_prune.loop.ipynb #d5c2318b
+# %% ../../nbs/51_prune.loop.ipynb #2c35007d
 def params_below(
     fraction:float, # of the parameters of `of`
     of:nn.Module,   # the unpruned network; only its size is kept
@@ -208,7 +208,7 @@ def latency_below(
     from stereo_kd.engine import Engine
     return lambda net: latency(Engine(deepcopy(net).cpu(), engine) if engine else net, size, **kwargs)['ms_median']<=ms
 
-# %% ../../nbs/51_prune.loop.ipynb #494e52fd
+# %% ../../nbs/51_prune.loop.ipynb #15029a4e
 def prune_loop(
     net:nn.Module,      # a `StereoNet`, pruned in place
     steps:int=5,        # E
@@ -231,7 +231,7 @@ def prune_loop(
         rows.append(dict(step=step, params=report['params'], kept=report['params']/whole, channels=report['channels'], **(extra or {})))
     return rows
 
-# %% ../../nbs/51_prune.loop.ipynb #4f6dea7e
+# %% ../../nbs/51_prune.loop.ipynb #f6f8c6ce
 def ratio_for(
     net:nn.Module,        # a `StereoNet`; left as it is
     keep:float=.5,        # share of its parameters wanted after all steps
