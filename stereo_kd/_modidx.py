@@ -462,6 +462,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                   'stereo_kd.engine._Graphs': ('engine.html#_graphs', 'stereo_kd/engine.py'),
                                   'stereo_kd.engine._Graphs.__call__': ('engine.html#_graphs.__call__', 'stereo_kd/engine.py'),
                                   'stereo_kd.engine._Graphs.__init__': ('engine.html#_graphs.__init__', 'stereo_kd/engine.py'),
+                                  'stereo_kd.engine._Graphs._make': ('engine.html#_graphs._make', 'stereo_kd/engine.py'),
                                   'stereo_kd.engine._bf16': ('engine.html#_bf16', 'stereo_kd/engine.py'),
                                   'stereo_kd.engine._channels_last': ('engine.html#_channels_last', 'stereo_kd/engine.py'),
                                   'stereo_kd.engine._torch': ('engine.html#_torch', 'stereo_kd/engine.py'),

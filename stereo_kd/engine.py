@@ -26,14 +26,18 @@ def _torch(net, how):
         with torch.autocast(left.device.type, torch.bfloat16, enabled=how=='bf16'): return run(_channels_last(left), _channels_last(right)).float()
     return call
 
-# %% ../nbs/77_engine.ipynb #56893a43
+# %% ../nbs/77_engine.ipynb #b9674826
 class _Graphs:
-    "One session for each image size and number of threads"
-    def __init__(self, net, session): self.net,self.session,self.made = net,session,{}
+    "One file for each image size, one session for each size and number of threads"
+    def __init__(self, net, session, like=None):
+        self.net,self.session,self.made = net,session,{}
+        self.folder,self.files = (like.folder,like.files) if like else (tempfile.TemporaryDirectory(),{})
+    def _make(self, size):
+        if size not in self.files: self.files[size] = f"{self.folder.name}/{size[0]}x{size[1]}.onnx"; _graph(self.net, size, 'none').save(self.files[size])
+        return self.session(self.files[size])
     def __call__(self, left, right):
         key = (tuple(left.shape[-2:]),torch.get_num_threads())
-        if key not in self.made:
-            with tempfile.TemporaryDirectory() as d: _graph(self.net, key[0], 'none').save(f'{d}/net.onnx'); self.made[key] = self.session(f'{d}/net.onnx')
+        if key not in self.made: self.made[key] = self._make(key[0])
         run = self.made[key] # a pair at a time: the graph has a batch of one
         outs = [torch.from_numpy(run(l[None].numpy(), r[None].numpy())) for l,r in zip(left.float().cpu(), right.float().cpu(), strict=True)]
         return outs[0] if len(outs)==1 else torch.cat(outs)
@@ -61,12 +65,13 @@ class Engine(nn.Module):
     def __init__(self,
         net:nn.Module,      # a `StereoNet`, pruned or not; `plain` and `eager` use it, the others a copy
         name:str='folded',  # one of `list_engines()`
+        like=None,          # another `Engine` of the same network, weights unchanged since: its exported graphs are used
     ):
         super().__init__()
         if name not in ENGINES: raise ValueError(f"unknown engine {name!r}; known: {', '.join(ENGINES)}")
         if missing(name): raise ValueError(f"the engine {name!r} needs {missing(name)}")
         self.name,self.max_disp,self.net = name,net.max_disp,net.eval()
-        self.scores = _Graphs(net, sessions[name]) if name in sessions else _torch(net, name)
+        self.scores = _Graphs(net, sessions[name], like.scores if like and like.name in sessions else None) if name in sessions else _torch(net, name)
 
     @torch.no_grad()
     def forward(self, left, right, upto='disparity'):

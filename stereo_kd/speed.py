@@ -17,7 +17,7 @@ from torch import nn
 from .bench import costs, device_name, format_table, parse_size, write_csv
 from .core import pick
 from .data.synthetic import SyntheticPairs
-from .engine import ENGINES, Engine, list_engines
+from .engine import Engine, sessions
 from .models.zoo import create_model, list_models, load_model, shipped
 from .prune.loop import prune_step, ratio_for
 from .sgbm import sgbm
@@ -70,7 +70,7 @@ def speed_rows(
     n:int=7,           # rounds
 ) -> list:             # a dict per network, engine, size and number of threads
     "Costs of networks on engines"
-    rows,before,cv_before = [],torch.get_num_threads(),cv2.getNumThreads()
+    rows,exported,before,cv_before = [],{},torch.get_num_threads(),cv2.getNumThreads()
     try:
         for t in threads:
             torch.set_num_threads(t); cv2.setNumThreads(t); top = ceilings(t)
@@ -80,7 +80,9 @@ def speed_rows(
                 cost = {k:costs(net.eval(), size, 0) for k,net in nets.items()}
                 made,peak = {},{}
                 for k,net in nets.items():
-                    for e in engines: made[k,e] = Engine(net, e); peak[k,e] = peak_memory(lambda: made[k,e](left, right)) # the first call: a runtime keeps what it took
+                    for e in engines:
+                        made[k,e] = Engine(net, e, like=exported.get(k)); peak[k,e] = peak_memory(lambda: made[k,e](left, right)) # the first call: a runtime keeps what it took
+                        if e in sessions: exported.setdefault(k, made[k,e])
                 runs = {key:(lambda e=e: e(left, right)) for key,e in made.items()}|{('sgbm '+m,'opencv'):(lambda m=m: sgbm(l8, r8, 192, mode=m, fill=False, pad=left.shape[-1]<=192)) for m in sgbm_modes}
                 times = in_turn(runs, n)
                 for (k,e),ms in times.items():

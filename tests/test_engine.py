@@ -33,10 +33,13 @@ def test_engines_agree():
     test_eq(predict(Engine(net), *np.random.default_rng(0).random((2,30,50,3), dtype=np.float32)).shape, (30,50))
 
 def test_a_graph_per_size():
+    from unittest.mock import patch
+    from stereo_kd import engine
     if 'openvino' in list_engines():
         torch.manual_seed(0); e = Engine(create_model('dtpnet', max_disp=48, stem=8, width=16), 'openvino')
         for size in ((32,64),(32,64),(32,80)): e(*torch.randn(2,1,3,*size))
         test_eq([k[0] for k in e.scores.made], [(32,64),(32,80)])
+        with patch.object(engine, '_graph', None): assert engine.Engine(e.net, 'openvino_bf16', like=e)(*torch.randn(2,1,3,32,64)).disparity # no other export
         x,y = torch.randn(2,1,3,32,64); a = e(x, y).aggregation[0]; b = a.clone(); e(y, x); test_eq(a, b) # an answer is not written over by the next
 
 def test_what_an_engine_lacks():

@@ -10,7 +10,7 @@ from torch import nn
 from stereo_kd.bench import costs, device_name, format_table, parse_size, write_csv
 from stereo_kd.core import pick
 from stereo_kd.data.synthetic import SyntheticPairs
-from stereo_kd.engine import ENGINES, Engine, list_engines
+from stereo_kd.engine import Engine, sessions
 from stereo_kd.models.zoo import create_model, list_models, load_model, shipped
 from stereo_kd.prune.loop import prune_step, ratio_for
 from stereo_kd.sgbm import sgbm
