@@ -457,6 +457,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                                                                       'stereo_kd/data/transforms.py')},
             'stereo_kd.engine': { 'stereo_kd.engine.Engine': ('engine.html#engine', 'stereo_kd/engine.py'),
                                   'stereo_kd.engine.Engine.__init__': ('engine.html#engine.__init__', 'stereo_kd/engine.py'),
+                                  'stereo_kd.engine.Engine.counts_as': ('engine.html#engine.counts_as', 'stereo_kd/engine.py'),
                                   'stereo_kd.engine.Engine.forward': ('engine.html#engine.forward', 'stereo_kd/engine.py'),
                                   'stereo_kd.engine.Engine.tail': ('engine.html#engine.tail', 'stereo_kd/engine.py'),
                                   'stereo_kd.engine._Graphs': ('engine.html#_graphs', 'stereo_kd/engine.py'),

@@ -194,8 +194,9 @@ def costs(
     **kwargs,       # for `latency`
 ) -> dict:          # params_m (M), macs_g and thop_g (G, of one pair), size, then what `latency` gives
     "What a network costs, each number with its conditions"
-    flops,thop,_ = map(sum, zip(*_profile(net, size).values()))
-    row = dict(params_m=count_params(net)/1e6, macs_g=flops/2e9, thop_g=thop/1e9, size='x'.join(map(str, size)))
+    counted = getattr(net, 'counts_as', net) # an engine counts as the network it runs
+    flops,thop,_ = map(sum, zip(*_profile(counted, size).values()))
+    row = dict(params_m=count_params(counted)/1e6, macs_g=flops/2e9, thop_g=thop/1e9, size='x'.join(map(str, size)))
     return row|latency(net, size, n, **dict(warmup=2)|kwargs) if n else row
 
 # %% ../nbs/71_bench.ipynb #15fd1876

@@ -73,6 +73,9 @@ class Engine(nn.Module):
         self.name,self.max_disp,self.net = name,net.max_disp,net.eval()
         self.scores = _Graphs(net, sessions[name], like.scores if like and like.name in sessions else None) if name in sessions else _torch(net, name)
 
+    @property
+    def counts_as(self): return self.net # for `costs`
+
     @torch.no_grad()
     def forward(self, left, right, upto='disparity'):
         check_pair(left, right)

@@ -49,6 +49,7 @@ class PlainTail(nn.Module):
     def __init__(self, net): super().__init__(); self.scores,self.max_disp = Scores(net),net.max_disp
     def forward(self, left, right): return soft_argmax(upsample_scores(self.scores(left, right), self.max_disp, left.shape[-2:]))
 
+@torch.inference_mode(False) # torch cannot trace inside of inference mode, where `predict` and `evaluate` are
 def _graph(net, size, tail):
     module = pick(dict(none=Scores, plain=PlainTail), tail, 'tail')(fold_bn(net).cpu()).eval()
     pair = tuple(torch.randn(1, 3, *size, generator=torch.Generator().manual_seed(i)) for i in range(2)) # two tensors: one would alias left and right

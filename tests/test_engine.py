@@ -12,6 +12,7 @@ import numpy as np
 from fastcore.test import *
 from stereo_kd.bench import format_table, latency
 from stereo_kd.data.synthetic import SyntheticPairs
+from stereo_kd.evaluate import evaluate
 from stereo_kd.models.zoo import create_model, load_model
 from stereo_kd.predict import predict
 import pytest
@@ -39,8 +40,14 @@ def test_a_graph_per_size():
         torch.manual_seed(0); e = Engine(create_model('dtpnet', max_disp=48, stem=8, width=16), 'openvino')
         for size in ((32,64),(32,64),(32,80)): e(*torch.randn(2,1,3,*size))
         test_eq([k[0] for k in e.scores.made], [(32,64),(32,80)])
+        with torch.inference_mode(): test_eq(tuple(e(*torch.randn(2,1,3,48,64)).disparity[-1].shape), (1,48,64)) # as `predict` calls it
         with patch.object(engine, '_graph', None): assert engine.Engine(e.net, 'openvino_bf16', like=e)(*torch.randn(2,1,3,32,64)).disparity # no other export
         x,y = torch.randn(2,1,3,32,64); a = e(x, y).aggregation[0]; b = a.clone(); e(y, x); test_eq(a, b) # an answer is not written over by the next
+
+def test_engines_are_evaluated():
+    torch.manual_seed(0); net = create_model('dtpnet', max_disp=48, stem=8, width=16).eval(); pairs = SyntheticPairs(2, (48,96), 0, 48); want = evaluate(net, pairs, n=0)
+    for name in ('folded','openvino'):
+        if name in list_engines(): row = evaluate(Engine(net, name), pairs, n=0); test_close(row['epe'], want['epe'], eps=1e-3); test_eq([row['params_m'],row['macs_g']], [want['params_m'],want['macs_g']])
 
 def test_what_an_engine_lacks():
     from unittest.mock import patch

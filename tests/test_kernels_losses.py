@@ -2,12 +2,21 @@
 import numpy as np, torch
 from torch import Tensor
 from stereo_kd.core import pick
-from stereo_kd.kernels.jit import LOG2E, TINY, add_columns, bands, each, f4, four, from_best, gather, give_row, njit, own_maximum, read_row
+from stereo_kd.kernels.jit import LOG2E, TINY, add_columns, bands, each, f4, four, gather, give_row, njit, own_maximum, row_of_bins
+import numpy as np
 from statistics import median
 from time import perf_counter
 import torch.nn.functional as F
 from fastcore.test import *
+from stereo_kd.kernels.jit import f4
 from stereo_kd.kernels.losses import *
+
+def test_three_bins_by_hand():
+    student,teacher,weight,none = np.zeros((3,1,1), np.float32),np.float32([50,0,0]).reshape(3,1,1),np.ones((4,4), np.float32),np.zeros((0,0,0), np.float32)
+    test_close(distances(True, student, teacher, weight, f4(1), none, 3, 0, 4, 0), 16*4/3, eps=1e-4); test_close(distances(False, student, teacher, weight, f4(1), none, 3, 0, 4, 0), 16*np.log(3), eps=1e-4)
+    test_close(cross_entropy(student, np.full((4,4), 1.5, np.float32), weight, none, 3, 0, 4, 0), 16*np.log(3), eps=1e-4)
+    grad = np.zeros((3,1,1), np.float32); cross_entropy(student, np.full((4,4), 1.5, np.float32), weight, grad, 3, 0, 4, 0); test_close(grad[:,0,0], 16*np.array([1/3,1/3-.5,1/3-.5]), eps=1e-4)
+    test_eq(distances(True, student, teacher, weight, f4(1), none, 3, 2, 2, 0), 0.) # no row
 
 def test_equals_the_full_volume():
     from stereo_kd.losses.response import tempered_kl, tempered_l1

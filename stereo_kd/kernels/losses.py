@@ -9,7 +9,7 @@ __all__ = ['distances', 'cross_entropy', 'fused_sum']
 import numpy as np, torch
 from torch import Tensor
 from ..core import pick
-from .jit import LOG2E, TINY, add_columns, bands, each, f4, four, from_best, gather, give_row, njit, own_maximum, read_row
+from .jit import LOG2E, TINY, add_columns, bands, each, f4, four, gather, give_row, njit, own_maximum, row_of_bins
 
 # %% ../../nbs/08_kernels.losses.ipynb #20de1e17
 @njit
@@ -110,7 +110,7 @@ def distances(
     for y in range(start, stop):
         G = _weights(weight, y, w)
         if not G.any(): continue
-        read_row(student, y, v); from_best(v, best); read_row(teacher, y, u); from_best(u, best); adj[:] = 0
+        row_of_bins(student, y, v, best); row_of_bins(teacher, y, u, best); adj[:] = 0
         S,T = _sums(v, scale, None),_sums(u, scale, None)
         if min(S.min(), T.min())<TINY:
             own_maximum(v, X); own_maximum(u, Y); L = _row(l1, v, u, scale, X, Y, _sums(v, scale, X), _sums(u, scale, Y), G, tau, adj)
@@ -145,7 +145,7 @@ def cross_entropy(
     for y in range(start, stop):
         G = _weights(weight, y, w)
         if not G.any(): continue
-        read_row(scores, y, v); from_best(v, best); adj[:] = 0; X[:] = 0; S = _sums(v, LOG2E, None)
+        row_of_bins(scores, y, v, best); adj[:] = 0; X[:] = 0; S = _sums(v, LOG2E, None)
         if S.min()<TINY:
             own_maximum(v, X); S = _sums(v, LOG2E, X)
             if adj.size: _shares(v, LOG2E, X, G/S, adj)
@@ -154,7 +154,7 @@ def cross_entropy(
         if grad.size: give_row(adj, y, h, first, grad)
     return total
 
-# %% ../../nbs/08_kernels.losses.ipynb #04b93fe3
+# %% ../../nbs/08_kernels.losses.ipynb #9bd0f358
 def _numpy(t): return t.detach().float().contiguous().numpy()
 
 class _Sum(torch.autograd.Function):
@@ -170,7 +170,7 @@ class _Sum(torch.autograd.Function):
     @staticmethod
     def backward(ctx, g): return g*ctx.saved_tensors[0],None,None,None,None,None,None
 
-# %% ../../nbs/08_kernels.losses.ipynb #28bed8f3
+# %% ../../nbs/08_kernels.losses.ipynb #e6c4de06
 def fused_sum(
     kind:str,       # 'l1', 'kl' or 'ce'
     scores:Tensor,  # (B,D/4 or D,h,w) on the CPU, float32 or less
