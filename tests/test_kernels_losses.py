@@ -40,7 +40,7 @@ def test_equals_the_full_volume():
                 want = (fn(*up, *([disp.double()] if kind=='ce' else []), tau)*weight.double()).sum().as_subclass(torch.Tensor); want.backward()
                 size = max(weight.sum().item(), abs(want.item())); test_close(got.item()/size, want.item()/size, eps=1e-6)
                 if name=='extreme' and kind=='l1': continue
-                test_close(x.grad.double(), y.grad, eps=2e-6+1e-5*y.grad.abs().max().item())
+                test_close(x.grad.double(), y.grad, eps=5e-6+1e-5*y.grad.abs().max().item()) # an exponent of 30 is good to 2e-6 in float32
                 assert name!='random' or y.grad.abs().max()>.01
 
 def test_half_precision_threads_and_bad_input():

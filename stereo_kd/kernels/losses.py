@@ -94,6 +94,7 @@ def _row(l1, v, u, scale, X, Y, S, T, G, tau, adj):
         if adj.size: _shares(v, scale, X, tau*G/S, adj); _shares(u, scale, Y, -tau*G/T, adj)
     return L
 
+# %% ../../nbs/08_kernels.losses.ipynb #8ba9ce08
 @njit
 def distances(
     l1,      # True for 'l1', False for 'kl'
@@ -119,7 +120,7 @@ def distances(
         if grad.size: give_row(adj, y, h, first, grad)
     return total
 
-# %% ../../nbs/08_kernels.losses.ipynb #2d1bee6d
+# %% ../../nbs/08_kernels.losses.ipynb #84937e36
 @njit
 def _truth(v, X, S, G, truth, y, adj):
     "Cross-entropy to the two bins around the truth of each pixel, weighted; their part of the gradient is added"
@@ -154,7 +155,7 @@ def cross_entropy(
         if grad.size: give_row(adj, y, h, first, grad)
     return total
 
-# %% ../../nbs/08_kernels.losses.ipynb #9bd0f358
+# %% ../../nbs/08_kernels.losses.ipynb #d98393d4
 def _numpy(t): return t.detach().float().contiguous().numpy()
 
 class _Sum(torch.autograd.Function):
@@ -170,7 +171,7 @@ class _Sum(torch.autograd.Function):
     @staticmethod
     def backward(ctx, g): return g*ctx.saved_tensors[0],None,None,None,None,None,None
 
-# %% ../../nbs/08_kernels.losses.ipynb #e6c4de06
+# %% ../../nbs/08_kernels.losses.ipynb #95d87715
 def fused_sum(
     kind:str,       # 'l1', 'kl' or 'ce'
     scores:Tensor,  # (B,D/4 or D,h,w) on the CPU, float32 or less
