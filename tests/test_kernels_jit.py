@@ -1,5 +1,5 @@
 # Generated from nbs/05_kernels.jit.ipynb; edit the notebook, not this file
-import numpy as np
+import numpy as np, torch
 from fastcore.test import *
 from stereo_kd.kernels.jit import *
 
