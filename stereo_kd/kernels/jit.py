@@ -4,14 +4,17 @@
 
 # %% auto #0
 __all__ = ['f4', 'i4', 'LOG2E', 'njit', 'TINY', 'BAND', 'rows_around', 'read_row', 'from_best', 'expand', 'row_of_bins', 'four',
-           'own_maximum', 'forward', 'add_columns', 'give_row', 'backward', 'each', 'bands', 'gather']
+           'own_maximum', 'forward', 'add_columns', 'give_row', 'backward', 'each', 'bands', 'gather', 'finite',
+           'reach']
 
-# %% ../../nbs/05_kernels.jit.ipynb #003e65d0
+# %% ../../nbs/05_kernels.jit.ipynb #4656eb1e
 import numba as nb, numpy as np, torch
+import torch.nn.functional as F
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from llvmlite import ir
 from numba.extending import intrinsic
+from torch import Tensor
 f4,i4 = np.float32,np.int32
 LOG2E = f4(1.442695041)
 njit = nb.njit(fastmath=True, nogil=True, cache=True)
@@ -56,6 +59,7 @@ def from_best(u, f, best):
     if f==4:
         for c in range(len(top)): best[c] = f4(4)*best[c]+f4(1.5)
 
+# %% ../../nbs/05_kernels.jit.ipynb #1a211c97
 @njit
 def expand(u, v):
     "Linear between the scores, 4 bins to each"
@@ -73,7 +77,7 @@ def row_of_bins(scores, y, v, best):
     if len(v)==len(scores): read_row(scores, y, v); from_best(v, 1, best)
     else: u = np.empty((len(scores),v.shape[1]), f4); read_row(scores, y, u); from_best(u, 4, best); expand(u, v)
 
-# %% ../../nbs/05_kernels.jit.ipynb #ac4174f3
+# %% ../../nbs/05_kernels.jit.ipynb #3ff54ef7
 @njit
 def four(a, b, scale, X, c):
     "2**(scale*s) at the four pixels between two columns, `a` and `b` at most 0; over the pixel's own 2**(scale*X[:,c]) if X is given"
@@ -93,7 +97,7 @@ def own_maximum(v, X):
             q,x = f4(.125)+f4(.25)*f4(j),X[j]
             for c in range(len(x)): x[c] = max(x[c], a[c]+q*(b[c]-a[c]))
 
-# %% ../../nbs/05_kernels.jit.ipynb #7a4c0fc0
+# %% ../../nbs/05_kernels.jit.ipynb #284f2224
 TINY = f4(1e-26) # of the sum; its largest power is then at most that
 
 @njit
@@ -127,7 +131,7 @@ def forward(
                 x = 4*c-2+j
                 if 0<=x<W: r = E[j,c]/S[j,c]; disp[y,x] = best[c+j//2]+r; aux[0,y,x] = r; aux[1,y,x] = X[j,c]; aux[2,y,x] = S[j,c]
 
-# %% ../../nbs/05_kernels.jit.ipynb #c9b8bb3b
+# %% ../../nbs/05_kernels.jit.ipynb #1ed3f09f
 @njit
 def add_columns(lo, hi, to):
     "Add to the left and to the right column of each four pixels"
@@ -152,7 +156,7 @@ def give_row(adj, y, h, first, grad):
         for c in range(w): g0[c] += (f4(1)-t)*m[c]
         for c in range(w): g1[c] += t*m[c]
 
-# %% ../../nbs/05_kernels.jit.ipynb #e42d7fe0
+# %% ../../nbs/05_kernels.jit.ipynb #595a3fa6
 @njit
 def _shares(v, best, R, X, G, adj):
     w = len(best)-1; lo,hi,left,right,R,G = np.empty(w, f4),np.empty(w, f4),best[:w],best[1:],R.copy(),G.copy()
@@ -186,7 +190,7 @@ def backward(
         else: _shares(v, best, R, None, G, adj)
         give_row(adj, y, h, first, grad)
 
-# %% ../../nbs/05_kernels.jit.ipynb #81ba545d
+# %% ../../nbs/05_kernels.jit.ipynb #47a65224
 BAND = 8 # low-resolution rows
 
 @lru_cache
@@ -203,7 +207,7 @@ def bands(B, h, H): # list of (image, first row, end)
     "Low-resolution rows in bands, of every image, as far as an image of height H goes"
     return [(b, a, min(a+BAND, h)) for b in range(B) for a in range(0, h, BAND) if 4*a<H]
 
-# %% ../../nbs/05_kernels.jit.ipynb #8f9930eb
+# %% ../../nbs/05_kernels.jit.ipynb #7528d13c
 def gather(
     fn,    # `fn(image, first row, end, low, part)` adds to `part` (N,rows,w), whose first row is low-resolution row `low`
     shape, # (B,N,h,w)
@@ -214,3 +218,19 @@ def gather(
     def band(b, i, j): lo,hi = max(i-1, 0),min(j+1, h); part = np.zeros((N,hi-lo,w), f4); fn(b, i, j, lo, part); return b,lo,hi,part
     for b,lo,hi,part in each(band, bands(B, h, H)): grad[b,:,lo:hi] += part
     return grad
+
+# %% ../../nbs/05_kernels.jit.ipynb #31b49816
+def finite(
+    scores:Tensor, # (B,N,h,w)
+) -> tuple:        # float32 array with 0 for nan and infinity; (B,h,w) bool, pixels that hold one, or None
+    "Scores as the loops take them"
+    s = scores.detach().float().contiguous(); bad = ~s.sum(1).isfinite()
+    return (s.nan_to_num(0., 0., 0.).numpy(),bad) if bad.any() else (s.numpy(),None)
+
+def reach(
+    bad:Tensor, # (B,h,w) bool
+    size=None,  # (H,W): full-resolution pixels between bad ones; None: low-resolution neighbours, which get a gradient from there
+) -> Tensor:    # (B,H,W) or (B,h,w) bool
+    "What a bad score spoils"
+    bad = bad[:,None].float()
+    return (F.interpolate(bad, scale_factor=4, mode='bilinear')[:,0,:size[0],:size[1]] if size else F.max_pool2d(bad, 3, 1, 1)[:,0])>0

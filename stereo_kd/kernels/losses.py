@@ -9,7 +9,7 @@ __all__ = ['distances', 'cross_entropy', 'fused_sum']
 import numpy as np, torch
 from torch import Tensor
 from ..core import pick
-from .jit import LOG2E, TINY, add_columns, bands, each, f4, four, gather, give_row, njit, own_maximum, row_of_bins
+from .jit import LOG2E, TINY, add_columns, bands, each, f4, finite, four, gather, give_row, njit, own_maximum, row_of_bins
 
 # %% ../../nbs/08_kernels.losses.ipynb #20de1e17
 @njit
@@ -20,6 +20,7 @@ def _sums(v, scale, X):
         for c in range(w): s0,s1,s2,s3 = four(a[c], b[c], scale, X, c); S[0,c] += s0; S[1,c] += s1; S[2,c] += s2; S[3,c] += s3
     return S
 
+# %% ../../nbs/08_kernels.losses.ipynb #35b80bbb
 @njit
 def _sign(x): return f4(1) if x>0 else (f4(-1) if x<0 else f4(0))
 
@@ -37,7 +38,7 @@ def _l1(v, u, scale, X, Y, S, T):
             A[0,c] += p0*_sign(d0); A[1,c] += p1*_sign(d1); A[2,c] += p2*_sign(d2); A[3,c] += p3*_sign(d3)
     return L,A
 
-# %% ../../nbs/08_kernels.losses.ipynb #408d3f2c
+# %% ../../nbs/08_kernels.losses.ipynb #d3808e8a
 @njit
 def _kl(v, u, scale, X, Y, S, T):
     "Loss over tau**2; `scale` is that of powers of 2"
@@ -50,7 +51,7 @@ def _kl(v, u, scale, X, Y, S, T):
     L = L*Q*t+np.log(S)-np.log(T)
     return L if X is None else L+(X-Y)*t
 
-# %% ../../nbs/08_kernels.losses.ipynb #3d3def59
+# %% ../../nbs/08_kernels.losses.ipynb #7bb64718
 @njit
 def _l1_shares(v, u, scale, X, Y, S, T, A, G, adj):
     w = v.shape[1]-1; lo,hi,A,G,P,Q = np.empty(w, f4),np.empty(w, f4),A.copy(),G.copy(),f4(1)/S,f4(1)/T
@@ -63,6 +64,7 @@ def _l1_shares(v, u, scale, X, Y, S, T, A, G, adj):
             lo[c] = f4(.875)*g0+f4(.625)*g1+f4(.375)*g2+f4(.125)*g3; hi[c] = f4(.125)*g0+f4(.375)*g1+f4(.625)*g2+f4(.875)*g3
         add_columns(lo, hi, adj[k])
 
+# %% ../../nbs/08_kernels.losses.ipynb #2ecf5305
 @njit
 def _shares(v, scale, X, P, adj):
     "Add `P` times the powers, for `P` (4,w)"
@@ -74,7 +76,7 @@ def _shares(v, scale, X, P, adj):
             lo[c] = f4(.875)*g0+f4(.625)*g1+f4(.375)*g2+f4(.125)*g3; hi[c] = f4(.125)*g0+f4(.375)*g1+f4(.625)*g2+f4(.875)*g3
         add_columns(lo, hi, adj[k])
 
-# %% ../../nbs/08_kernels.losses.ipynb #4dd275cf
+# %% ../../nbs/08_kernels.losses.ipynb #8c8ff981
 @njit
 def _weights(weight, y, w):
     "Those of the four pixels between columns; 0 outside of the image"
@@ -94,7 +96,7 @@ def _row(l1, v, u, scale, X, Y, S, T, G, tau, adj):
         if adj.size: _shares(v, scale, X, tau*G/S, adj); _shares(u, scale, Y, -tau*G/T, adj)
     return L
 
-# %% ../../nbs/08_kernels.losses.ipynb #8ba9ce08
+# %% ../../nbs/08_kernels.losses.ipynb #a23d3d2e
 @njit
 def distances(
     l1,      # True for 'l1', False for 'kl'
@@ -120,7 +122,7 @@ def distances(
         if grad.size: give_row(adj, y, h, first, grad)
     return total
 
-# %% ../../nbs/08_kernels.losses.ipynb #84937e36
+# %% ../../nbs/08_kernels.losses.ipynb #10b299c4
 @njit
 def _truth(v, X, S, G, truth, y, adj):
     "Cross-entropy to the two bins around the truth of each pixel, weighted; their part of the gradient is added"
@@ -133,6 +135,7 @@ def _truth(v, X, S, G, truth, y, adj):
             for k,part in ((i,f4(1)-f),(n,f)): adj[k,c] -= (f4(1)-t)*part*G[j,c]; adj[k,c+1] -= t*part*G[j,c]
     return total
 
+# %% ../../nbs/08_kernels.losses.ipynb #b08d3d56
 @njit
 def cross_entropy(
     scores, # (N,h,w) float32
@@ -155,23 +158,22 @@ def cross_entropy(
         if grad.size: give_row(adj, y, h, first, grad)
     return total
 
-# %% ../../nbs/08_kernels.losses.ipynb #d98393d4
-def _numpy(t): return t.detach().float().contiguous().numpy()
-
+# %% ../../nbs/08_kernels.losses.ipynb #24288540
 class _Sum(torch.autograd.Function):
     @staticmethod
     def forward(ctx, scores, kind, target, weight, D, tau, want):
-        s,t,g = _numpy(scores),_numpy(target),_numpy(weight); B,N,h,w = s.shape; H = g.shape[1]; sums = np.zeros((B,h)); none = np.zeros((0,0,0), f4)
+        (s,bad),(t,worse),g = finite(scores),finite(target),weight.float().contiguous().numpy(); B,N,h,w = s.shape; H = g.shape[1]; sums = np.zeros((B,h)); none = np.zeros((0,0,0), f4)
+        spoiled = float('nan' if bad is not None or worse is not None else 0)
         def band(b, i, j, lo, part):
             where = part,D,4*i,min(4*j, H),lo
             sums[b,i] = cross_entropy(s[b], t[b], g[b], *where) if kind=='ce' else distances(kind=='l1', s[b], t[b], g[b], f4(tau), *where)
-        if want: ctx.save_for_backward(torch.from_numpy(gather(band, s.shape, H)).to(scores.dtype))
+        if want: ctx.save_for_backward(torch.from_numpy(gather(band, s.shape, H)+f4(spoiled)).to(scores.dtype))
         else: each(lambda b,i,j: band(b, i, j, 0, none), bands(B, h, H))
-        return torch.tensor(sums.sum(), dtype=torch.float32)
+        return torch.tensor(sums.sum()+spoiled, dtype=torch.float32)
     @staticmethod
     def backward(ctx, g): return g*ctx.saved_tensors[0],None,None,None,None,None,None
 
-# %% ../../nbs/08_kernels.losses.ipynb #95d87715
+# %% ../../nbs/08_kernels.losses.ipynb #eba4e91c
 def fused_sum(
     kind:str,       # 'l1', 'kl' or 'ce'
     scores:Tensor,  # (B,D/4 or D,h,w) on the CPU, float32 or less

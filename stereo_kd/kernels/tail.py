@@ -47,16 +47,15 @@ def use(
     try: yield
     finally: _chosen[0] = before
 
-# %% ../../nbs/07_kernels.tail.ipynb #bba26f9f
-def _numpy(t): return t.float().contiguous().numpy()
-
+# %% ../../nbs/07_kernels.tail.ipynb #101ece1c
 @torch.library.custom_op('stereo_kd::tail', mutates_args=())
 def _tail(scores:Tensor, f:int, H:int, W:int) -> tuple[Tensor,Tensor]:
     if scores.is_cuda: from stereo_kd.kernels import triton; return triton.forward(scores.contiguous(), f, H, W)
     from stereo_kd.kernels import jit
-    s,disp,aux = _numpy(scores),torch.empty(len(scores), H, W),torch.empty(len(scores), 3, H, W)
+    (s,bad),disp,aux = jit.finite(scores),torch.empty(len(scores), H, W),torch.empty(len(scores), 3, H, W)
     d,a = disp.numpy(),aux.numpy()
     jit.each(lambda b,i,j: jit.forward(s[b], d[b], a[b], f*s.shape[1], 4*i, min(4*j, H)), jit.bands(len(s), s.shape[2], H))
+    if bad is not None: disp[jit.reach(bad, (H,W))] = float('nan')
     return disp,aux
 
 @_tail.register_fake
@@ -67,9 +66,11 @@ def _(scores, f, H, W): return tuple(scores.new_empty(s, dtype=torch.float32) fo
 def _tail_backward(scores:Tensor, aux:Tensor, g:Tensor, f:int) -> Tensor:
     if scores.is_cuda: from stereo_kd.kernels import triton; return triton.backward(scores.contiguous(), aux, g.float().contiguous(), f).to(scores.dtype)
     from stereo_kd.kernels import jit
-    s,a,g = _numpy(scores),_numpy(aux),_numpy(g); H = g.shape[1]
+    (s,bad),a,g = jit.finite(scores),aux.numpy(),g.float().contiguous().numpy(); H = g.shape[1]
     def band(b, i, j, lo, part): jit.backward(s[b], a[b], g[b], part, f*s.shape[1], 4*i, min(4*j, H), lo)
-    return torch.from_numpy(jit.gather(band, s.shape, H)).to(scores.dtype)
+    grad = torch.from_numpy(jit.gather(band, s.shape, H))
+    if bad is not None: grad.transpose(0,1)[:,jit.reach(bad)] = float('nan')
+    return grad.to(scores.dtype)
 
 @_tail_backward.register_fake
 def _(scores, aux, g, f): return torch.empty_like(scores)
