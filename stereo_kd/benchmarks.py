@@ -42,7 +42,7 @@ def fill_holes(
     "Fill unknown pixels by KITTI's background rule, empty rows too"
     return _fill_rows(_fill_rows(_start(disp)).T).T.copy()
 
-# %% ../nbs/03_benchmarks.ipynb #73dd3023
+# %% ../nbs/03_benchmarks.ipynb #466bceba
 class Judged(NamedTuple):
     "The pixels of one or several images whose truth is known"
     est:np.ndarray     # (N,), px; nan where the method gave nothing
@@ -72,12 +72,12 @@ def together(
     "All pixels of a set"
     return Judged(*map(np.concatenate, zip(*parts, strict=True)))
 
-# %% ../nbs/03_benchmarks.ipynb #d3d04de6
+# %% ../nbs/03_benchmarks.ipynb #0749b1b7
 def _percent(mask): return 100*float(mask.mean()) if len(mask) else float('nan')
 def _above(est, truth, t): return ~(np.abs(est-truth)<=t) # nan counts
 def _mean(x): return float(x.mean()) if len(x) else float('nan')
 
-# %% ../nbs/03_benchmarks.ipynb #35c7e7ca
+# %% ../nbs/03_benchmarks.ipynb #37160ee2
 def _outlier(est, truth): return _above(est, truth, 3)&~(np.abs(est-truth)<=.05*truth)
 
 def kitti2015_scores(
@@ -97,7 +97,7 @@ def kitti2012_scores(
         out |= {f'above{t}_{name}':_percent(_above(est, truth, t)) for t in (2,3,4,5)} | {f'avg_{name}':_mean(np.abs(est-truth))}
     return out|dict(density=_percent(given))
 
-# %% ../nbs/03_benchmarks.ipynb #ddc284e0
+# %% ../nbs/03_benchmarks.ipynb #8c512c93
 def middlebury_scores(
     p:Judged, # of one scene, made with its `ndisp`
 ) -> dict:    # percent bad0.5 bad1 bad2 bad4 and invalid; avgerr, rms, A50 A90 A95 A99 in px
@@ -107,7 +107,7 @@ def middlebury_scores(
     quantiles = {f'A{q}':float(np.quantile(err, q/100)) if len(err) else float('nan') for q in (50,90,95,99)}
     return dict(bad, invalid=100-_percent(given), avgerr=_mean(err), rms=_mean(err**2)**.5, **quantiles)
 
-# %% ../nbs/03_benchmarks.ipynb #e0c2a5f8
+# %% ../nbs/03_benchmarks.ipynb #bc0d2e89
 class Benchmark(NamedTuple):
     "How a benchmark scores"
     scores:Callable    # of a `Judged`

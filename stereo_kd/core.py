@@ -73,7 +73,7 @@ def environment() -> dict: # strings and numbers only, so that JSON can hold it
     return dict(python=platform.python_version(), **{l:version(l) for l in libs}, machine=platform.machine(),
                 threads=torch.get_num_threads(), gpu=gpu, commit=commit())
 
-# %% ../nbs/00_core.ipynb #26077605
+# %% ../nbs/00_core.ipynb #679bb924
 def pick(
     options:dict, # name -> anything
     name:str,     # one of them
@@ -91,7 +91,7 @@ def choose_preset(
     name = preset or ('smoke' if os.environ.get('IN_TEST') else 'quick')
     return name,pick(presets, name, 'preset')
 
-# %% ../nbs/00_core.ipynb #a329f6a4
+# %% ../nbs/00_core.ipynb #fa3737cd
 @contextmanager
 def atomic_write(
     path, # where the file will stand; its folder is made if missing

@@ -112,7 +112,7 @@ def report(
     figures = ', '.join(f"{k.split(':')[1]} {v:.3f}" for k,v in whole.items() if ':' in k)
     return f"{whole['set']}, mask {whole['mask']}, {whole['n_images']} frames, {whole['n_pixels']} px\n  holes filled, pooled: {ours}"+(f"\n  as the benchmark counts: {figures}" if figures else '')
 
-# %% ../nbs/76_score.ipynb #db10eed5
+# %% ../nbs/76_score.ipynb #5d3110e3
 @call_parse
 def stereo_eval(
     dataset:str,          # kitti2015, kitti2012, middlebury, eth3d, sceneflow or folder

@@ -37,7 +37,7 @@ def ramp(
     "A linear schedule, such as DTP's temperature from 0.5 to 1"
     return lambda progress: sched_lin(start, end, progress)
 
-# %% ../../nbs/60_callback.distill.ipynb #9f7376e5
+# %% ../../nbs/60_callback.distill.ipynb #e520014d
 class DistillCallback(Callback):
     "Train on `supervised_weight*loss + terms`; record each term apart"
     order,run_valid = GradientAccumulation.order-1,False # inside autocast, before any scaling of the loss
@@ -75,7 +75,7 @@ class DistillCallback(Callback):
         "Mean of each term over the epoch so far"
         return {k:float(v)/max(1,self.count) for k,v in self.sums.items()}
 
-# %% ../../nbs/60_callback.distill.ipynb #c7517e9d
+# %% ../../nbs/60_callback.distill.ipynb #379afad8
 class _Line(nn.Module):
     "A one-weight stand-in for a network: its only score map is `weight*left`"
     def __init__(self, w): super().__init__(); self.weight,self.calls = nn.Parameter(torch.tensor(w)),[]

@@ -97,7 +97,7 @@ def own_maximum(v, X):
             q,x = f4(.125)+f4(.25)*f4(j),X[j]
             for c in range(len(x)): x[c] = max(x[c], a[c]+q*(b[c]-a[c]))
 
-# %% ../../nbs/05_kernels.jit.ipynb #284f2224
+# %% ../../nbs/05_kernels.jit.ipynb #b22de41e
 TINY = f4(1e-26) # of the sum; its largest power is then at most that
 
 @njit
@@ -131,7 +131,7 @@ def forward(
                 x = 4*c-2+j
                 if 0<=x<W: r = E[j,c]/S[j,c]; disp[y,x] = best[c+j//2]+r; aux[0,y,x] = r; aux[1,y,x] = X[j,c]; aux[2,y,x] = S[j,c]
 
-# %% ../../nbs/05_kernels.jit.ipynb #1ed3f09f
+# %% ../../nbs/05_kernels.jit.ipynb #359d9df3
 @njit
 def add_columns(lo, hi, to):
     "Add to the left and to the right column of each four pixels"
@@ -156,7 +156,7 @@ def give_row(adj, y, h, first, grad):
         for c in range(w): g0[c] += (f4(1)-t)*m[c]
         for c in range(w): g1[c] += t*m[c]
 
-# %% ../../nbs/05_kernels.jit.ipynb #595a3fa6
+# %% ../../nbs/05_kernels.jit.ipynb #7bf7fbaa
 @njit
 def _shares(v, best, R, X, G, adj):
     w = len(best)-1; lo,hi,left,right,R,G = np.empty(w, f4),np.empty(w, f4),best[:w],best[1:],R.copy(),G.copy()
@@ -190,7 +190,7 @@ def backward(
         else: _shares(v, best, R, None, G, adj)
         give_row(adj, y, h, first, grad)
 
-# %% ../../nbs/05_kernels.jit.ipynb #47a65224
+# %% ../../nbs/05_kernels.jit.ipynb #1ef1f329
 BAND = 8 # low-resolution rows
 
 @lru_cache
@@ -207,7 +207,7 @@ def bands(B, h, H): # list of (image, first row, end)
     "Low-resolution rows in bands, of every image, as far as an image of height H goes"
     return [(b, a, min(a+BAND, h)) for b in range(B) for a in range(0, h, BAND) if 4*a<H]
 
-# %% ../../nbs/05_kernels.jit.ipynb #7528d13c
+# %% ../../nbs/05_kernels.jit.ipynb #748caaa3
 def gather(
     fn,    # `fn(image, first row, end, low, part)` adds to `part` (N,rows,w), whose first row is low-resolution row `low`
     shape, # (B,N,h,w)
@@ -219,7 +219,7 @@ def gather(
     for b,lo,hi,part in each(band, bands(B, h, H)): grad[b,:,lo:hi] += part
     return grad
 
-# %% ../../nbs/05_kernels.jit.ipynb #31b49816
+# %% ../../nbs/05_kernels.jit.ipynb #12f9447c
 def finite(
     scores:Tensor, # (B,N,h,w)
 ) -> tuple:        # float32 array with 0 for nan and infinity; (B,h,w) bool, pixels that hold one, or None
