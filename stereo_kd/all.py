@@ -7,12 +7,12 @@ __all__ = ['Augmented', 'DistillCallback', 'FeatureLoss', 'MapLoss', 'Mixed', 'P
            'ResponseLoss', 'Sample', 'StereoDataLoaders', 'StereoNet', 'StereoOutput', 'SupervisedLoss',
            'SyntheticPairs', 'Term', 'augment', 'backend', 'bin_cross_entropy', 'compare', 'count_macs', 'count_params',
            'create_model', 'denormalize', 'dtp_callback', 'environment', 'eth3d', 'evaluate', 'fill_background',
-           'fill_holes', 'fit', 'folder', 'judged', 'kitti2012', 'kitti2015', 'latency', 'list_models', 'list_splits',
-           'load_model', 'middlebury', 'module_table', 'normalize', 'official', 'predict', 'prune_loop', 'prune_stages',
-           'prune_step', 'ramp', 'ratio_for', 'read_calib', 'read_card', 'read_disparity', 'read_image', 'recalibrate',
-           'save_model', 'sceneflow', 'score', 'set_seed', 'sgbm', 'shipped', 'stereo_learner', 'tempered_kl',
-           'tempered_l1', 'thop_macs', 'train_stage', 'tsnnet_callback', 'use', 'warp_error', 'write_disparity',
-           'write_picture', 'write_submission']
+           'fill_holes', 'fit', 'folder', 'judged', 'kitti2012', 'kitti2015', 'latency', 'level_rows', 'list_models',
+           'list_splits', 'load_model', 'middlebury', 'module_table', 'normalize', 'official', 'predict', 'prune_loop',
+           'prune_stages', 'prune_step', 'ramp', 'ratio_for', 'read_calib', 'read_card', 'read_disparity', 'read_image',
+           'recalibrate', 'row_offsets', 'save_model', 'sceneflow', 'score', 'set_seed', 'sgbm', 'shipped',
+           'stereo_learner', 'tempered_kl', 'tempered_l1', 'thop_macs', 'train_stage', 'tsnnet_callback', 'use',
+           'warp_error', 'write_disparity', 'write_picture', 'write_submission']
 
 # %% ../nbs/79_all.ipynb #b7c917bd
 from .bench import count_macs, count_params, latency, module_table, thop_macs
@@ -41,6 +41,7 @@ from .models.zoo import create_model, list_models, load_model, read_card, save_m
 from .predict import predict
 from .prune.loop import prune_loop, prune_step, ratio_for, recalibrate
 from .recipe import dtp_callback, prune_stages, train_stage, tsnnet_callback
+from .rectify import level_rows, row_offsets
 from .score import score
 from .sgbm import sgbm
 from .submit import write_submission
@@ -50,7 +51,8 @@ _all_ = ['Augmented', 'DistillCallback', 'FeatureLoss', 'MapLoss', 'Mixed', 'Pai
          'Sample', 'StereoDataLoaders', 'StereoNet', 'StereoOutput', 'SupervisedLoss', 'SyntheticPairs', 'Term', 'augment', 'backend',
          'bin_cross_entropy', 'compare', 'count_macs', 'count_params', 'create_model', 'denormalize', 'dtp_callback', 'environment',
          'eth3d', 'evaluate', 'fill_background', 'fill_holes', 'fit', 'folder', 'judged', 'kitti2012', 'kitti2015', 'latency',
-         'list_models', 'list_splits', 'load_model', 'middlebury', 'module_table', 'normalize', 'official', 'predict', 'prune_loop',
-         'prune_stages', 'prune_step', 'ramp', 'ratio_for', 'read_calib', 'read_card', 'read_disparity', 'read_image', 'recalibrate',
-         'save_model', 'sceneflow', 'score', 'set_seed', 'sgbm', 'shipped', 'stereo_learner', 'tempered_kl', 'tempered_l1', 'thop_macs',
-         'train_stage', 'tsnnet_callback', 'use', 'warp_error', 'write_disparity', 'write_picture', 'write_submission']
+         'level_rows', 'list_models', 'list_splits', 'load_model', 'middlebury', 'module_table', 'normalize', 'official', 'predict',
+         'prune_loop', 'prune_stages', 'prune_step', 'ramp', 'ratio_for', 'read_calib', 'read_card', 'read_disparity', 'read_image',
+         'recalibrate', 'row_offsets', 'save_model', 'sceneflow', 'score', 'set_seed', 'sgbm', 'shipped', 'stereo_learner', 'tempered_kl',
+         'tempered_l1', 'thop_macs', 'train_stage', 'tsnnet_callback', 'use', 'warp_error', 'write_disparity', 'write_picture',
+         'write_submission']

@@ -12,7 +12,7 @@ from torch import nn, Tensor
 from .core import check_pair, pick
 from .export import Scores, _graph, fold_bn, installed_runtimes, onnxruntime_session, openvino_session
 from .models.base import StereoOutput
-from .models.regression import disparity_tail, soft_argmax, upsample_scores
+from .models.regression import soft_argmax, upsample_scores
 
 # %% ../nbs/77_engine.ipynb #6c6a8b0e
 def _channels_last(v): return v.contiguous(memory_format=torch.channels_last)
@@ -83,5 +83,5 @@ class Engine(nn.Module):
         return StereoOutput([[],[],[scores],[] if upto=='aggregation' else [self.tail(scores, left.shape[-2:])],{}])
 
     def tail(self, scores, size):
-        if self.name=='plain': return soft_argmax(upsample_scores(scores, self.max_disp, size))
-        return disparity_tail(scores, self.max_disp, size)
+        if self.name=='plain': return soft_argmax(upsample_scores(scores/self.net.tau, self.max_disp, size))
+        return self.net.disparity(scores, size)

@@ -21,7 +21,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from .bench import format_table, parse_size
 from .core import atomic_write, normalize, pick
 from .data.synthetic import SyntheticPairs
-from .models.regression import disparity_tail, soft_argmax, upsample_scores
+from .models.regression import soft_argmax, upsample_scores
 from .models.zoo import create_model, list_models, load_model, shipped
 from .predict import to_image
 
@@ -46,8 +46,8 @@ class Scores(nn.Module):
 
 class PlainTail(nn.Module):
     "A network from two images to disparity, in operators that every runtime has"
-    def __init__(self, net): super().__init__(); self.scores,self.max_disp = Scores(net),net.max_disp
-    def forward(self, left, right): return soft_argmax(upsample_scores(self.scores(left, right), self.max_disp, left.shape[-2:]))
+    def __init__(self, net): super().__init__(); self.scores,self.max_disp,self.tau = Scores(net),net.max_disp,net.tau
+    def forward(self, left, right): return soft_argmax(upsample_scores(self.scores(left, right)/self.tau, self.max_disp, left.shape[-2:]))
 
 @torch.inference_mode(False) # torch cannot trace inside of inference mode, where `predict` and `evaluate` are
 def _graph(net, size, tail):
@@ -106,7 +106,7 @@ def parity(
     with torch.no_grad(): want = net(left, right).disparity[-1]
     for n in installed_runtimes() if names is None else names:
         out = torch.from_numpy(np.asarray(pick(runtimes, n, 'runtime')(path)(left.numpy(), right.numpy())))
-        off = ((out if out.dim()==3 else disparity_tail(out, net.max_disp, left.shape[-2:]))-want).abs()
+        off = ((out if out.dim()==3 else net.disparity(out, left.shape[-2:]))-want).abs()
         rows.append(dict(runtime=n, max_px=off.max().item(), mean_px=off.mean().item(), over_0_1=(off>.1).float().mean().item()))
     return rows
 
@@ -115,7 +115,7 @@ def export_onnx(
     net:nn.Module,     # a `StereoNet`, pruned or not
     path,              # .onnx file; written only if it agrees with torch
     size=(480,640),    # (H,W) of the images it will take, any; the graph is for this size
-    tail:str='none',   # 'none': scores at a quarter, for `disparity_tail`; 'plain': disparity
+    tail:str='none',   # 'none': scores at a quarter, for `net.disparity(scores, size)`; 'plain': disparity
     pair=None,         # left and right to compare on, as for `predict`, of this size; an embedded pair if None
     tolerance:float=1e-2, # px, the largest deviation allowed
     names=None,        # runtimes to compare in; all that are installed if None

@@ -104,7 +104,7 @@ def stereo_learner(
     "A Learner with metrics, precision and order wired"
     precision = precision or fast_precision()
     if precision not in ('fp32','bf16'): raise ValueError(f"precision must be 'fp32' or 'bf16', got {precision!r}")
-    loss = loss or SupervisedLoss(net.max_disp, net.supervised_weights)
+    loss = loss or SupervisedLoss(net.max_disp, net.supervised_weights, l1=.1 if net.tau==1 else 0) # the mean that is trained is the mean that is read
     amp = [ChannelsLast(), BF16Callback()] if precision=='bf16' else []
     return Learner(dls, net, loss, opt_func=partial(Adam, sqr_mom=.999), wd=wd, metrics=pooled_metrics(),
                    cbs=[StagesCallback(), OrderCallback(seed), *amp, *L(cbs)], **kwargs)

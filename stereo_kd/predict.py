@@ -18,6 +18,7 @@ from torch import nn, Tensor
 from .core import normalize
 from .data.io import read_image, write_bytes, write_disparity, write_picture
 from .models.zoo import load_model
+from .rectify import level_rows, row_offsets
 
 # %% ../nbs/73_predict.ipynb #84143b42
 def _from_pil(x):
@@ -86,11 +87,17 @@ def _check_width(w, max_disp, scale):
 # %% ../nbs/73_predict.ipynb #56e69b7e
 def _resize(x, size, **kw): return F.interpolate(x, size=size, mode='bilinear', align_corners=False, **kw)
 
+def _levelled(left, right):
+    "The right image with its rows where the left one has them"
+    a,b = (v.permute(1,2,0).contiguous().numpy() for v in (left,right)); bytes_ = lambda v: (255*v).round().astype(np.uint8)
+    return torch.from_numpy(level_rows(a, b, row_offsets(bytes_(a), bytes_(b)))).permute(2,0,1).clamp(0,1)
+
 def predict(
     net,             # `StereoNet` on any device, or a name or file for `load_model`
     left,            # file name, PIL image, NumPy array or tensor, see `to_image`
     right,           # same size; same row = same row of the scene
     scale:float=1.,  # the network sees the pair at this multiple of its size
+    level:bool=False,# put the rows of `right` where those of `left` are first, see `rectify`
 ) -> np.ndarray:     # float32 (H,W), disparity in px of `left`
     "Disparity of one rectified pair"
     x = [to_image(left, 'left'), to_image(right, 'right')]
@@ -98,6 +105,7 @@ def predict(
     if (h,w)!=(rh,rw): raise ValueError(f"left is {w}x{h} px and right {rw}x{rh} px: a rectified pair has one size")
     if not (math.isfinite(scale) and scale>0): raise ValueError(f"scale must be positive, got {scale}")
     net = _network(net)
+    if level: x[1] = _levelled(*x)
     size = max(1, round(h*scale)),max(1, round(w*scale))
     _check_width(size[1], net.max_disp, scale)
     like = next(net.parameters(), x[0]) # its device, its precision
@@ -107,7 +115,7 @@ def predict(
     if size!=(h,w): disp = _resize(disp[None], (h,w))[0]*(w/size[1])
     return disp[0].cpu().numpy()
 
-# %% ../nbs/73_predict.ipynb #5eb80da1
+# %% ../nbs/73_predict.ipynb #21f61ba1
 def to_depth(
     disp:np.ndarray, # (H,W) in px; nan where unknown
     focal:float,     # px
@@ -120,7 +128,7 @@ def to_depth(
     d = np.asarray(disp, np.float32)+doffs
     return (focal*baseline/np.where(np.isfinite(d)&(d>0), d, np.nan)).astype(np.float32)
 
-# %% ../nbs/73_predict.ipynb #51645c8f
+# %% ../nbs/73_predict.ipynb #8022807e
 def write_ply(
     path,            # .ply file
     disp:np.ndarray, # (H,W) in px; unknown pixels give no point
@@ -145,7 +153,7 @@ def write_ply(
             *(f'property uchar {c}' for c in ('red','green','blue')), 'end_header\n']
     write_bytes(path, '\n'.join(head).encode()+points.tobytes())
 
-# %% ../nbs/73_predict.ipynb #b8e2a167
+# %% ../nbs/73_predict.ipynb #376ecc63
 def _check_request(out, focal, baseline, raw):
     suffix = Path(out).suffix.lower()
     if suffix not in ('.png','.pfm','.npy','.ply'): raise ValueError(f"{out}: the output must end in .png, .pfm, .npy or .ply")
@@ -153,14 +161,14 @@ def _check_request(out, focal, baseline, raw):
     if raw and suffix!='.png': raise ValueError(f"{out}: --raw is for .png")
     return suffix
 
-# %% ../nbs/73_predict.ipynb #984f1e90
+# %% ../nbs/73_predict.ipynb #1b427455
 def _device(name):
     try: device = torch.device(name) if name else default_device()
     except RuntimeError as e: raise ValueError(f"unknown device {name!r}; use cpu, cuda or cuda:1") from e
     if device.type=='cuda' and (device.index or 0)>=torch.cuda.device_count(): raise ValueError(f"there is no device {name} here")
     return device
 
-# %% ../nbs/73_predict.ipynb #adb6651f
+# %% ../nbs/73_predict.ipynb #3e79237d
 DEFAULT_MODEL = 'tsnnet_teacher' # the most accurate of the weights that ship; 'dtpnet' is three times as fast
 
 def predict_file(
@@ -170,6 +178,7 @@ def predict_file(
     model=DEFAULT_MODEL,     # network, or name or file for `load_model`
     scale:float=1.,          # the network sees the pair at this multiple of its size
     device:str=None,         # cpu, cuda, cuda:1 ...; None: the GPU if there is one
+    level:bool=False,        # put the rows of `right` where those of `left` are first
     raw:bool=False,          # .png as KITTI stores it (16 bit, x 256) instead of colours
     color_max:float=None,    # .png in colours: px of the last one; None: the map's own range
     focal:float=None,        # .ply: px
@@ -181,7 +190,7 @@ def predict_file(
     left,right = to_image(left, 'left'),to_image(right, 'right')
     net = _network(model).to(device)
     start = time.perf_counter()
-    disp = predict(net, left, right, scale)
+    disp = predict(net, left, right, scale, level)
     seconds = time.perf_counter()-start
     if suffix=='.ply': write_ply(out, disp, left, focal, baseline, **kw)
     elif suffix=='.png' and not raw: write_picture(out, disp, color_max)
@@ -189,19 +198,19 @@ def predict_file(
     print(f"{out}: {disp.shape[1]}x{disp.shape[0]} px, disparity {disp.min():.1f} to {disp.max():.1f} px, {seconds:.2f} s on {device}")
     return disp
 
-# %% ../nbs/73_predict.ipynb #8fd15fa2
+# %% ../nbs/73_predict.ipynb #c9b3ed4c
 class _Dash(Param):
     "An option with one letter and one dash"
     pre = '-'
     def __init__(self, help, metavar): super().__init__(help, str, required=True); self.metavar = metavar
 
-# %% ../nbs/73_predict.ipynb #782e570b
+# %% ../nbs/73_predict.ipynb #b18314fe
 def _sentence(e):
     if isinstance(e, torch.OutOfMemoryError): return 'out of memory; try a smaller --scale, or --device cpu'
     text = getattr(e, 'strerror', None) or str(e)
     return f'{e.filename}: {text}' if getattr(e, 'filename', None) else text
 
-# %% ../nbs/73_predict.ipynb #0a921244
+# %% ../nbs/73_predict.ipynb #7640a8e1
 @call_parse
 def stereo_predict(
     left:str,                # left picture of a rectified pair
@@ -210,6 +219,7 @@ def stereo_predict(
     model:str=DEFAULT_MODEL, # name of a network with shipped weights, or a checkpoint file
     scale:float=1.,          # run at this multiple of the size: below 1 is faster, above 1 finer
     device:str=None,         # cpu, cuda, cuda:1 ...; default: the GPU if there is one
+    level:bool=False,        # put the rows of the right picture where those of the left one are first
     raw:bool=False,          # .png as KITTI stores it (16 bit, x 256) instead of colours
     color_max:float=None,    # .png: disparity of the last colour, px; default: the map's own range
     focal:float=None,        # .ply: focal length, px
@@ -221,7 +231,7 @@ def stereo_predict(
 ):
     "Disparity of a rectified pair, as a picture, as numbers or as a point cloud"
     cv2.utils.logging.setLogLevel(0) # a damaged file gets our sentence, not OpenCV's too
-    try: predict_file(left, right, o, model, scale, device, raw, color_max, focal, baseline, cx=cx, cy=cy, doffs=doffs, max_depth=max_depth)
+    try: predict_file(left, right, o, model, scale, device, level, raw, color_max, focal, baseline, cx=cx, cy=cy, doffs=doffs, max_depth=max_depth)
     except (ValueError, OSError, torch.OutOfMemoryError) as e:
         print(f'stereo_predict: {_sentence(e)}', file=sys.stderr)
         sys.exit(2)

@@ -25,6 +25,7 @@ from stereo_kd.models.zoo import create_model, list_models, load_model, read_car
 from stereo_kd.predict import predict
 from stereo_kd.prune.loop import prune_loop, prune_step, ratio_for, recalibrate
 from stereo_kd.recipe import dtp_callback, prune_stages, train_stage, tsnnet_callback
+from stereo_kd.rectify import level_rows, row_offsets
 from stereo_kd.score import score
 from stereo_kd.sgbm import sgbm
 from stereo_kd.submit import write_submission

@@ -3,6 +3,7 @@ import torch
 from fastai.basics import Callback
 from statistics import median
 from time import perf_counter
+import matplotlib.pyplot as plt
 from time import sleep
 from fastai.basics import DataLoaders, Learner, SGD
 from fastcore.test import *

@@ -38,6 +38,7 @@ def test_epochs_are_new_and_repeatable():
     test_eq(lefts(a, 1), lefts(b, 1))
     first = lefts(a, 0); assert all((x-y).abs().mean()>.01 for x in first for y in lefts(a, 1))
     assert (lefts(StereoDataLoaders.from_synthetic(4, 2, (32,64), bs=2, seed=4), 0)-first).abs().mean()>.01
+    less = StereoDataLoaders.from_synthetic(4, 2, (32,64), bs=2, seed=3, without=['noise']); assert 0<(lefts(less, 0)-first).abs().mean()<.2; test_eq([less.train_ds.without,less.valid_ds.without], [('noise',),()])
     va,vb = (torch.cat([b[0] for b in d.valid]) for d in (a,b)); test_eq(va, vb)
 
 def test_finite_sets_are_shuffled_by_epoch():

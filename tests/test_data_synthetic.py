@@ -4,7 +4,7 @@ from functools import lru_cache
 import numpy as np, torch
 import torch.nn.functional as F
 from torch import Tensor
-from stereo_kd.core import normalize
+from stereo_kd.core import normalize, pick
 import time
 import matplotlib.pyplot as plt
 from fastcore.test import *
@@ -47,8 +47,9 @@ def test_boxes_lose_nothing():
         scenes,_ = draw_scenes(2, [i], size)
         whole = scenes|dict(boxes=[(slice(0,96),slice(0,192),slice(0,192),True,True)]*N_LAYERS)
         for right in (False,True):
-            for a,b in zip(render_disparity(scenes, x, y, 192, right), render_disparity(whole, x, y, 192, right)):
-                assert (a!=b).float().mean()<1e-4 or not right and (a==b).all(), (i, right, (a!=b).float().mean())
+            for rise in (0,-RISE,RISE)[:1+2*right]:
+                for a,b in zip(render_disparity(scenes, x, y+rise, 192, right), render_disparity(whole, x, y+rise, 192, right)):
+                    assert (a!=b).float().mean()<1e-4 or not right and (a==b).all(), (i, right, rise, (a!=b).float().mean())
 
 def test_occlusion_equals_left_right_check():
     size = (96,192); x,y = pixels(size)
@@ -92,17 +93,42 @@ def test_a_plain_camera_only_rounds():
     assert abs(noisy.std()-.05)<.01
     dark = photograph(rgb, shared|dict(tone=zero-.5), plain, torch.tensor([1,2])); assert dark.mean()<rgb.mean()-.03
 
+def test_ingredients_can_be_left_out():
+    def pair(*without): return SyntheticPairs(60, (64,128), without=without).render([41])
+    whole = pair(); scenes = lambda *without: draw_scenes(0, range(60), (64,128), without=without)[0]
+    for k in INGREDIENTS: assert any((SyntheticPairs(60, (64,128), without=[k]).render([i])['right']-SyntheticPairs(60, (64,128)).render([i])['right']).abs().max()>.01 for i in range(6)), k
+    for k in CAMERAS: test_eq(pair(k)['disp'], whole['disp'])
+    test_eq([bool((scenes('curves')[k]!=0).any()) for k in 'bcef'], [True,True,False,False]); test_eq([bool((scenes('slant')[k][:,2:]!=0).any()) for k in 'bcef'], [False]*4)
+    assert (scenes()['contrast']<.2).any() and not (scenes('flat')['contrast']<.2).any() and (scenes()['strips']>0).any() and not (scenes('thin')['strips']>0).any()
+    assert (scenes()['sx'][:,1]>900).float().mean()>.3 and not (scenes('ground')['sx'][:,1]>900).any()
+    a,b = (pair(*CAMERAS)[v] for v in ('left','right')); test_close((255*a).round()/255, a, eps=1e-6) # a plain pair is still a photograph
+    test_fail(lambda: SyntheticPairs(1, without=['slants']), contains="unknown ingredient 'slants'; known: blur, curves")
+
 def test_warping_gives_the_left_image_back():
-    r = SyntheticPairs(16, (96,192), cameras=False, occluded=False).render(range(16))
+    r = SyntheticPairs(16, (96,192), without=CAMERAS, occluded=False).render(range(16))
     x,_ = pixels((96,192)); xr = (x-r['disp']).clamp(0, 190.999)
     i = xr.long(); f = (xr-i)[:,None]
-    pick = lambda k: r['right'].gather(3, (i+k)[:,None].expand(-1,3,-1,-1))
-    err = (pick(0)+(pick(1)-pick(0))*f-r['left']).abs().mean(1)
+    moved = lambda k: r['right'].gather(3, (i+k)[:,None].expand(-1,3,-1,-1))
+    err = (moved(0)+(moved(1)-moved(0))*f-r['left']).abs().mean(1)
     seen = r['visible']
     assert 255*err[seen].median()<1, 255*err[seen].median()
     assert 255*err[seen].mean()<4 and err[seen].mean()*4<err[~seen].mean()
     unmoved = (r['right']-r['left']).abs().mean(1)
     assert unmoved[seen].mean()>8*err[seen].mean() # and zero disparity does not
+
+def test_rows_are_nearly_level():
+    def best_shift(r, k):
+        "Rows by which the right image must move to match the left one best"
+        i = xr[k].long(); f = xr[k]-i; seen = r['visible'][k,4:-4]
+        def error(s):
+            y = torch.arange(4, 92)+s; a = y.floor().long() if isinstance(y, torch.Tensor) else y; t = (y-a)[:,None]
+            right = r['right'][k][:,a]*(1-t)+r['right'][k][:,a+1]*t
+            at = lambda o: right.gather(2, (i[4:-4]+o)[None].expand(3,-1,-1))
+            return (at(0)+(at(1)-at(0))*f[4:-4]-r['left'][k][:,4:-4]).abs().mean(0)[seen].mean().item()
+        return min(np.arange(-1.5, 1.6, .25), key=error)
+    for without,low,high in ((CAMERAS,0,.1),((),.35,.8)):
+        r = SyntheticPairs(24, (96,192), without=without, occluded=False).render(range(24)); xr = (pixels((96,192))[0]-r['disp']).clamp(0, 190.999)
+        spread = np.std([best_shift(r, k) for k in range(24)]); assert low<=spread<=high, spread # a uniform one has .577
 
 def test_same_index_same_bytes():
     ds = SyntheticPairs(100, (64,128), seed=7)

@@ -5,7 +5,7 @@ from torch import nn, Tensor
 from stereo_kd.core import check_pair, pick
 from stereo_kd.export import Scores, _graph, fold_bn, installed_runtimes, onnxruntime_session, openvino_session
 from stereo_kd.models.base import StereoOutput
-from stereo_kd.models.regression import disparity_tail, soft_argmax, upsample_scores
+from stereo_kd.models.regression import soft_argmax, upsample_scores
 from functools import partial
 import matplotlib.pyplot as plt
 import numpy as np

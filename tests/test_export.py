@@ -13,7 +13,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from stereo_kd.bench import format_table, parse_size
 from stereo_kd.core import atomic_write, normalize, pick
 from stereo_kd.data.synthetic import SyntheticPairs
-from stereo_kd.models.regression import disparity_tail, soft_argmax, upsample_scores
+from stereo_kd.models.regression import soft_argmax, upsample_scores
 from stereo_kd.models.zoo import create_model, list_models, load_model, shipped
 from stereo_kd.predict import to_image
 import matplotlib.pyplot as plt
@@ -59,7 +59,7 @@ def test_both_tails_agree_and_a_wrong_graph_is_refused():
                 assert all(r['max_px']<1e-3 and r['over_0_1']==0 for r in rows), rows
             stamp = f.read_bytes(); same = lambda net, size, tail, made=export._graph: made(Swapped(net), size, tail)
             class Swapped(nn.Module): # a graph of the wrong network: left and right exchanged
-                def __init__(self, net): super().__init__(); self.net,self.max_disp = net,net.max_disp
+                def __init__(self, net): super().__init__(); self.net,self.max_disp,self.tau = net,net.max_disp,net.tau
                 def forward(self, left, right, upto): return self.net(right, left, upto=upto)
             with patch.object(export, '_graph', same): test_fail(lambda: export.export_onnx(net, f, (45,83)), exc=ValueError, contains='net.onnx was not written: in onnxruntime it is off by up to')
             test_eq([f.read_bytes()==stamp, os.listdir(d)], [True,['net.onnx']])

@@ -49,6 +49,11 @@ def test_small_numbers_stay_what_they_are():
     out = [np.empty((8,12), np.float32),np.empty((3,8,12), np.float32)]; forward(np.zeros((12,2,3), np.float32), *out, 48, 0, 8)
     assert np.float32(1e-38)*np.float32(.01)>0
 
+def test_bad_scores_are_found():
+    s = torch.randn(2,12,4,5, dtype=torch.float16); test_eq(finite(s)[1], None); s[1,3,2,0],s[1,4,0,4] = float('nan'),float('-inf')
+    clean,bad = finite(s); test_eq(bad.nonzero().tolist(), [[1,0,4],[1,2,0]]); assert clean.dtype==np.float32 and np.isfinite(clean).all(); test_eq((clean!=s.float().numpy()).sum(), 2)
+    test_eq(reach(bad)[1].long().tolist(), [[0,0,0,1,1],[1,1,0,1,1],[1,1,0,0,0],[1,1,0,0,0]]); test_eq(reach(bad, (15,20))[1,:,0].nonzero()[:,0].tolist(), list(range(6,14)))
+
 def test_bands_cover_and_overlap():
     test_eq(bands(2, 20, 79), [(0,0,8),(0,8,16),(0,16,20),(1,0,8),(1,8,16),(1,16,20)]); test_eq(bands(1, 20, 60), [(0,0,8),(0,8,16)])
     def count(b, i, j, lo, part): part += b+1

@@ -2,7 +2,7 @@
 import numpy as np, torch
 from torch import Tensor
 from stereo_kd.core import pick
-from stereo_kd.kernels.jit import LOG2E, TINY, add_columns, bands, each, f4, four, gather, give_row, njit, own_maximum, row_of_bins
+from stereo_kd.kernels.jit import LOG2E, TINY, add_columns, bands, each, f4, finite, four, gather, give_row, njit, own_maximum, row_of_bins
 import numpy as np
 from statistics import median
 from time import perf_counter
@@ -52,5 +52,8 @@ def test_half_precision_threads_and_bad_input():
     half = s.bfloat16().requires_grad_(); loss = fused_sum('kl', half, t.half(), weight, 48); loss.backward(); test_eq([loss.dtype,half.grad.dtype], [torch.float32,torch.bfloat16])
     test_eq(fused_sum('kl', s, t, weight, 48).requires_grad, False); assert abs(fused_sum('kl', s, t, weight, 48)-loss)<.01*loss # no gradient asked: the same number
     test_eq(fused_sum('ce', s, torch.zeros(1,83,35), 0*weight, 48).item(), 0.)
+    for value in (float('nan'),float('inf')): # in student or teacher: the sum shows it, as a sum does
+        x = s.clone().requires_grad_(); x.data[0,3,2,1] = value; loss = fused_sum('l1', x, t, weight, 48); loss.backward(); assert loss.isnan() and x.grad.isnan().any()
+        y = t.clone(); y[0,3,2,1] = value; assert fused_sum('kl', s, y, weight, 48).isnan() and fused_sum('ce', x, torch.zeros(1,83,35), weight, 48).isnan()
     for args,say in ((('l2', s, t, weight, 48), "unknown kind 'l2'"), (('l1', s, t[:,:40], weight, 48), '12 or 48 bins for max_disp=48, got 40'), (('l1', s, t[...,1:], weight, 48), 'differ'), (('ce', s, weight[:,1:], weight, 48), 'must fit'), (('l1', s, t, torch.ones(1,85,36), 48), 'must fit')):
         test_fail(lambda: fused_sum(*args), exc=ValueError, contains=say)

@@ -39,6 +39,18 @@ def test_half_precision_threads_and_gradcheck():
     m = torch.empty(1,12,2,3, device='meta'); test_eq(tuple(torch.ops.stereo_kd.tail(m, 4, 8, 12)[0].shape), (1,8,12))
     results = torch.library.opcheck(torch.ops.stereo_kd.tail.default, (s.requires_grad_(), 4, 84, 36))
 
+def test_nan_and_infinity_come_out_as_nan():
+    from stereo_kd.models.regression import disparity_tail
+    torch.manual_seed(0); scores = torch.randn(2,12,6,8)
+    for value in (float('nan'),float('inf'),1e38):
+        for at in ([0,7,2,3],[1,0,0,0],[1,11,5,7]):
+            s = scores.clone(); s[tuple(at)] = value; s[at[0],at[1]-1,at[2],at[3]] = value # two, so that torch's difference is nan where it is infinite
+            x,y = (s.clone().requires_grad_() for _ in 'xy'); got = disparity_tail(x, 48); got.sum().backward()
+            with use('torch'): want = disparity_tail(y, 48); want.sum().backward()
+            if value==1e38: assert want.isfinite().all() and got[1-at[0]].isfinite().all(); continue
+            test_eq(got.isnan(), want.isnan()); assert 0<got.isnan().sum()<200; test_close(got.nan_to_num(-1.), want.nan_to_num(-1.), eps=1e-4)
+            test_eq(x.grad.isnan().any(1), y.grad.isnan().any(1))
+
 def test_backends_are_chosen_and_refused():
     import os
     from unittest.mock import patch

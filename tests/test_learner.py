@@ -86,3 +86,4 @@ def test_precision_is_checked_and_used():
         test_eq({d for d,_ in learn.model.seen}, {dtype})
         test_eq(learn.model.upto, 'disparity'); assert learn.recorder.values[-1][2]>0 # epe of validation
     test_fail(lambda: stereo_learner(dls, Net(), precision='fp16'), contains="got 'fp16'")
+    net = Net(); test_eq(stereo_learner(dls, net).loss_func.l1, .1); net.tau = .4; test_eq(stereo_learner(dls, net).loss_func.l1, 0)

@@ -18,6 +18,12 @@ def test_output_survives_fastai():
     assert not to_detach(out).disparity[-1].requires_grad and out.aggregation[0].requires_grad
     test_fail(lambda: out.disparities, exc=AttributeError)
 
+def test_sharper_scores_stay_with_one_answer():
+    scores = torch.full((1,12,2,3), -9.); scores[:,2],scores[:,9] = 2.,1. # bins 8 to 11 a little better than 36 to 39
+    net = StereoNet(48); soft = net.disparity(scores, (8,12)); net.tau = .1; sharp = net.disparity(scores, (8,12))
+    assert 14<soft.min() and soft.max()<20 and (sharp-9.5).abs().max()<.1
+    test_close(sharp, StereoNet(48).disparity(scores/.1, (8,12)), eps=1e-5)
+
 def test_any_size_and_any_stage():
     class Net(StereoNet):
         def features(self, image): return [image[...,::4,::4]]

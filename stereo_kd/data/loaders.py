@@ -106,11 +106,12 @@ class StereoDataLoaders(DataLoaders):
         bs:int=8,         # pairs in a batch
         seed:int=0,       # of the training pairs
         max_disp:int=192, # of the network
+        without=(),       # ingredients that the training pairs lack, see `SyntheticPairs`
         device=None,      # fastai's default if None
         **kwargs
     ):
         "Embedded data: nothing to download"
-        train = SyntheticPairs(n_train, size, seed+1, max_disp)
+        train = SyntheticPairs(n_train, size, seed+1, max_disp, without=without)
         valid = SyntheticPairs(n_valid, size, VALID_SEED, max_disp)
         return cls.from_datasets(train, valid, bs, True, seed, device, **kwargs)
 

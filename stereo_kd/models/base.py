@@ -28,6 +28,7 @@ class StereoNet(nn.Module):
     supervised_weights = (1.,)  # weight of each output in the supervised loss, weakest first
     upto = 'disparity'          # last stage of a forward pass that does not say
     matching = 'kept'           # may the compared channels be pruned? 'kept', 'free' or 'traced'
+    tau = 1.                    # temperature of the softmax that the disparity is read from
     def __init__(self,
         max_disp:int=192, # disparities 0..max_disp-1 in full-resolution px; a multiple of 48
     ):
@@ -39,7 +40,7 @@ class StereoNet(nn.Module):
         "What pruning must leave alone"
         return []
 
-    def disparity(self, scores, size): return disparity_tail(scores, self.max_disp, size)
+    def disparity(self, scores, size): return disparity_tail(scores if self.tau==1 else scores/self.tau, self.max_disp, size)
 
 # %% ../../nbs/23_models.base.ipynb #c627eb65
 from fastcore.basics import patch

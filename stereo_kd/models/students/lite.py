@@ -34,7 +34,7 @@ class Below(nn.Module):
 # %% ../../../nbs/31_models.students.lite.ipynb #806bb73a
 class DTPnetLite(StereoNet):
     "DTPnet's correlation form in dense convolutions at H/4 and H/8"
-    matching = 'free'
+    matching,tau = 'free',.4
     def __init__(self,
         max_disp:int=192, # full-resolution px
         stem:int=16,      # channels at H/2
@@ -46,7 +46,7 @@ class DTPnetLite(StereoNet):
     ):
         super().__init__(max_disp); n = max_disp//4
         self.stem = nn.Sequential(ConvBN(3, stem, 3, 2, act=nn.ReLU()), ConvBN(stem, width, 3, 2, act=nn.ReLU()))
-        self.fine,self.deep,self.match = Residual(width),Below(width, deep),nn.Conv2d(width, match, 1)
+        self.fine,self.deep,self.match = Residual(width),Below(width, deep),ConvBN(width, match, 1)
         self.mix,self.hourglass = ConvBN(n+width, mix, 1, act=nn.ReLU()),Below(mix, inner)
         self.score = nn.Conv2d(mix+n, n, 1); self.score.weight.data[:,mix:,0,0] = torch.eye(n) # starts as a block matcher
 
