@@ -115,7 +115,7 @@ def predict(
     if size!=(h,w): disp = _resize(disp[None], (h,w))[0]*(w/size[1])
     return disp[0].cpu().numpy()
 
-# %% ../nbs/73_predict.ipynb #21f61ba1
+# %% ../nbs/73_predict.ipynb #5eb80da1
 def to_depth(
     disp:np.ndarray, # (H,W) in px; nan where unknown
     focal:float,     # px
@@ -128,7 +128,7 @@ def to_depth(
     d = np.asarray(disp, np.float32)+doffs
     return (focal*baseline/np.where(np.isfinite(d)&(d>0), d, np.nan)).astype(np.float32)
 
-# %% ../nbs/73_predict.ipynb #8022807e
+# %% ../nbs/73_predict.ipynb #51645c8f
 def write_ply(
     path,            # .ply file
     disp:np.ndarray, # (H,W) in px; unknown pixels give no point
@@ -153,7 +153,7 @@ def write_ply(
             *(f'property uchar {c}' for c in ('red','green','blue')), 'end_header\n']
     write_bytes(path, '\n'.join(head).encode()+points.tobytes())
 
-# %% ../nbs/73_predict.ipynb #376ecc63
+# %% ../nbs/73_predict.ipynb #b8e2a167
 def _check_request(out, focal, baseline, raw):
     suffix = Path(out).suffix.lower()
     if suffix not in ('.png','.pfm','.npy','.ply'): raise ValueError(f"{out}: the output must end in .png, .pfm, .npy or .ply")
@@ -161,14 +161,14 @@ def _check_request(out, focal, baseline, raw):
     if raw and suffix!='.png': raise ValueError(f"{out}: --raw is for .png")
     return suffix
 
-# %% ../nbs/73_predict.ipynb #1b427455
+# %% ../nbs/73_predict.ipynb #984f1e90
 def _device(name):
     try: device = torch.device(name) if name else default_device()
     except RuntimeError as e: raise ValueError(f"unknown device {name!r}; use cpu, cuda or cuda:1") from e
     if device.type=='cuda' and (device.index or 0)>=torch.cuda.device_count(): raise ValueError(f"there is no device {name} here")
     return device
 
-# %% ../nbs/73_predict.ipynb #3e79237d
+# %% ../nbs/73_predict.ipynb #adb6651f
 DEFAULT_MODEL = 'tsnnet_teacher' # the most accurate of the weights that ship; 'dtpnet' is three times as fast
 
 def predict_file(
@@ -198,19 +198,19 @@ def predict_file(
     print(f"{out}: {disp.shape[1]}x{disp.shape[0]} px, disparity {disp.min():.1f} to {disp.max():.1f} px, {seconds:.2f} s on {device}")
     return disp
 
-# %% ../nbs/73_predict.ipynb #c9b3ed4c
+# %% ../nbs/73_predict.ipynb #8fd15fa2
 class _Dash(Param):
     "An option with one letter and one dash"
     pre = '-'
     def __init__(self, help, metavar): super().__init__(help, str, required=True); self.metavar = metavar
 
-# %% ../nbs/73_predict.ipynb #b18314fe
+# %% ../nbs/73_predict.ipynb #782e570b
 def _sentence(e):
     if isinstance(e, torch.OutOfMemoryError): return 'out of memory; try a smaller --scale, or --device cpu'
     text = getattr(e, 'strerror', None) or str(e)
     return f'{e.filename}: {text}' if getattr(e, 'filename', None) else text
 
-# %% ../nbs/73_predict.ipynb #7640a8e1
+# %% ../nbs/73_predict.ipynb #0a921244
 @call_parse
 def stereo_predict(
     left:str,                # left picture of a rectified pair

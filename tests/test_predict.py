@@ -89,8 +89,7 @@ def test_known_shift_any_size_and_scale():
         test_eq(disp.shape, (61,149)); test_eq(disp.dtype, np.float32)
         test_close(np.median(disp[:,20:]), 16, eps=.5)
     assert np.median(np.abs(predict(Patches(48), right, left)-16))>2 # swapped views do not match
-
-def test_rows_are_levelled_first():
+    # the right view moved by a row: `level` puts it back
     wide = cv2.normalize(cv2.GaussianBlur(np.random.default_rng(0).random((240,340,3)), (0,0), 2), None, 0, 255, cv2.NORM_MINMAX).astype(np.uint8); left,right = wide[:,:324],wide[:,16:]; moved = level_rows(left, right, (-1.,-2.,0))
     raw,levelled,untouched = (np.abs(predict(Patches(48), left, v, level=l)-16)[:,20:].mean() for v,l in ((moved,False),(moved,True),(right,False)))
     assert levelled<.5*raw and levelled<1.1*untouched, (raw,levelled,untouched)
