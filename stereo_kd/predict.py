@@ -168,8 +168,8 @@ def _device(name):
     if device.type=='cuda' and (device.index or 0)>=torch.cuda.device_count(): raise ValueError(f"there is no device {name} here")
     return device
 
-# %% ../nbs/73_predict.ipynb #adb6651f
-DEFAULT_MODEL = 'tsnnet_teacher' # the most accurate of the weights that ship; 'dtpnet' is three times as fast
+# %% ../nbs/73_predict.ipynb #60910f14
+DEFAULT_MODEL = 'dtpnet' # the most accurate of the weights that ship
 
 def predict_file(
     left,                    # left picture, file name

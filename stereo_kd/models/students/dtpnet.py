@@ -50,9 +50,9 @@ class DTPnet(StereoNet):
         if cost_volume not in ('c2d','correlation'): raise ValueError(f"cost_volume must be 'c2d' or 'correlation', got {cost_volume!r}")
         n,c = max_disp//4,width+16
         self.c2d = cost_volume=='c2d'
-        self.matching,self.tau = ('traced',1.) if self.c2d else ('free',.4)
+        self.matching,self.tau = ('traced',1.) if self.c2d else ('free',1/3)
         self.extract = DTPFeatures(stem, width)
-        if not self.c2d: self.match = nn.Conv2d(c, match, 1)
+        if not self.c2d: self.match = ConvBN(c, match, 1)
         self.mix = nn.Sequential(ConvBN(2*c if self.c2d else n+c, hidden, 1, act=nn.ReLU()), ConvBN(hidden, hidden, 1, act=nn.ReLU()), ConvBN(hidden, n, 1))
         self.hourglass = Hourglass2D(n)
         self.score = nn.Conv2d(n if self.c2d else 2*n, max_disp, 1)

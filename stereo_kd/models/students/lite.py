@@ -34,7 +34,7 @@ class Below(nn.Module):
 # %% ../../../nbs/31_models.students.lite.ipynb #806bb73a
 class DTPnetLite(StereoNet):
     "DTPnet's correlation form in dense convolutions at H/4 and H/8"
-    matching,tau = 'free',.4
+    matching,tau = 'free',1/3
     def __init__(self,
         max_disp:int=192, # full-resolution px
         stem:int=16,      # channels at H/2
