@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['BF16Callback', 'fast_precision', 'StagesCallback', 'OrderCallback', 'StateCallback', 'fit', 'stereo_learner']
 
-# %% ../nbs/63_learner.ipynb #ebe8bcc3
-import csv, torch
+# %% ../nbs/63_learner.ipynb #577f1078
+import csv, time, torch
 from functools import partial
 from pathlib import Path
 from fastai.basics import Adam, Callback, L, Learner, Recorder
@@ -64,12 +64,14 @@ class StateCallback(Callback):
         for n,c in self._stateful().items(): c.load_state_dict(self.saved['callbacks'][n])
         for p,moments in zip(_params(self.opt), self.saved['opt'], strict=True): self.opt.state[p] = {k:v.to(p.device) if isinstance(v, torch.Tensor) else v for k,v in moments.items()}
         self.saved = None
-    def before_epoch(self): self.recorder.smooth_loss.reset() # so that a row does not depend on earlier epochs
+    def before_epoch(self):
+        self.began = time.perf_counter()
+        self.recorder.smooth_loss.reset() # so that a row does not depend on earlier epochs
     def after_epoch(self):
         if not self.recorder.values[-1]: return # an epoch that was done before the stop and is skipped
         names = self.recorder.metric_names[:-1] # without the time
         row = dict(zip(names, [self.epoch,*map(float, self.recorder.values[-1])]))
-        row.update(getattr(getattr(self, 'distill', None), 'means', {}))
+        row.update(getattr(getattr(self, 'distill', None), 'means', {}), seconds=round(time.perf_counter()-self.began, 3))
         self.rows.append(row)
         with atomic_write(self.folder/'history.csv') as f, open(f, 'w', newline='') as h:
             w = csv.DictWriter(h, list(row)); w.writeheader(); w.writerows(self.rows)

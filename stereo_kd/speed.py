@@ -16,7 +16,7 @@ from time import perf_counter
 from torch import nn
 from .bench import costs, device_name, format_table, parse_size, write_csv
 from .core import pick
-from .data.synthetic import CAMERAS, SyntheticPairs
+from .data.synthetic import DISAGREEMENTS, SyntheticPairs
 from .engine import Engine, sessions
 from .models.zoo import create_model, list_models, load_model, shipped
 from .prune.loop import prune_step, ratio_for
@@ -75,7 +75,7 @@ def speed_rows(
         for t in threads:
             torch.set_num_threads(t); cv2.setNumThreads(t); top = ceilings(t)
             for size in sizes:
-                left,right = SyntheticPairs(1, size, seed=0, without=CAMERAS).batch([0])[:2]
+                left,right = SyntheticPairs(1, size, seed=0, without=DISAGREEMENTS).batch([0])[:2]
                 l8,r8 = ((v[0].permute(1,2,0)-v.min()).div(v.max()-v.min()).mul(255).byte().numpy() for v in (left,right))
                 cost = {k:costs(net.eval(), size, 0) for k,net in nets.items()}
                 made,peak = {},{}
@@ -107,7 +107,7 @@ def rounding_rows(
     for r in roundings:
         ratio = ratio_for(net, keep, steps, round_to=r); nets[r] = deepcopy(net)
         report = prune_step(nets[r], ratio, step=steps, round_to=r); rows.append(dict(round_to=r, ratio=ratio, kept=report['params']/whole))
-    left,right = SyntheticPairs(1, size, seed=0, without=CAMERAS).batch([0])[:2]
+    left,right = SyntheticPairs(1, size, seed=0, without=DISAGREEMENTS).batch([0])[:2]
     times = in_turn({r:(lambda e=Engine(m, engine): e(left, right)) for r,m in nets.items()}, n)
     return [r|dict(ms=median(times[r['round_to']])) for r in rows]
 

@@ -78,11 +78,13 @@ def test_noise_is_normal_and_keyed():
     assert abs((n[0]*n[1]).mean())<.03 and abs((n[:,1:]*n[:,:-1]).mean())<.03 and abs((n[:,:,1:]*n[:,:,:-1]).mean())<.03
 
 def test_both_views_wear_one_texture():
-    size = (48,96); x,y = pixels(size); scenes,_ = draw_scenes(5, range(3), size)
-    (a,d),(b,_) = paint(scenes, x, y, 96, False),paint(scenes, x, y, 96, True)
-    test_eq(tuple(a.shape), (3,48,96,3)); assert 0<=a.min() and a.max()<=1
-    same = paint(scenes, x-d, y, 96, True)[0] # the right view, asked where the left pixels are
-    assert (same-a).abs().mean(-1)[visible(scenes, d)].max()<.02
+    size = (48,96); x,y = pixels(size)
+    def views_differ(without): # by how much, where both see the surface, and which surface it is
+        scenes,_ = draw_scenes(5, range(8), size, without=without); a,d = paint(scenes, x, y, 96, False); assert 0<=a.min() and a.max()<=1
+        same = paint(scenes, x-d, y, 96, True)[0] # the right view, asked where the left pixels are
+        return (same-a).abs().mean(-1),visible(scenes, d),(scenes['slip'][:,:,0,0]!=0).gather(1, render_disparity(scenes, x, y, 96)[1].flatten(1)).view_as(d)
+    err,seen,_ = views_differ(['reflections']); test_eq(tuple(err.shape), (8,48,96)); assert err[seen].max()<.02
+    err,seen,glossy = views_differ(()); assert err[seen & ~glossy].max()<.02 and err[seen & glossy].mean()>.03 # only what mirrors differs
 
 def test_a_plain_camera_only_rounds():
     rgb = torch.rand(2,8,9,3, generator=torch.Generator().manual_seed(0)); zero = torch.zeros(2,1,1,1)
@@ -97,15 +99,16 @@ def test_ingredients_can_be_left_out():
     def pair(*without): return SyntheticPairs(60, (64,128), without=without).render([41])
     whole = pair(); scenes = lambda *without: draw_scenes(0, range(60), (64,128), without=without)[0]
     for k in INGREDIENTS: assert any((SyntheticPairs(60, (64,128), without=[k]).render([i])['right']-SyntheticPairs(60, (64,128)).render([i])['right']).abs().max()>.01 for i in range(6)), k
-    for k in CAMERAS: test_eq(pair(k)['disp'], whole['disp'])
+    for k in DISAGREEMENTS: test_eq(pair(k)['disp'], whole['disp'])
     test_eq([bool((scenes('curves')[k]!=0).any()) for k in 'bcef'], [True,True,False,False]); test_eq([bool((scenes('slant')[k][:,2:]!=0).any()) for k in 'bcef'], [False]*4)
+    glossy = scenes()['slip']!=0; assert .1<glossy.float().mean()<.3 and not glossy[:,0].any() and not (scenes('reflections')['slip']!=0).any() and not (scenes('reflections')['sheen']!=0).any()
     assert (scenes()['contrast']<.2).any() and not (scenes('flat')['contrast']<.2).any() and (scenes()['strips']>0).any() and not (scenes('thin')['strips']>0).any()
     assert (scenes()['sx'][:,1]>900).float().mean()>.3 and not (scenes('ground')['sx'][:,1]>900).any()
-    a,b = (pair(*CAMERAS)[v] for v in ('left','right')); test_close((255*a).round()/255, a, eps=1e-6) # a plain pair is still a photograph
+    a,b = (pair(*DISAGREEMENTS)[v] for v in ('left','right')); test_close((255*a).round()/255, a, eps=1e-6) # a plain pair is still a photograph
     test_fail(lambda: SyntheticPairs(1, without=['slants']), contains="unknown ingredient 'slants'; known: blur, curves")
 
 def test_warping_gives_the_left_image_back():
-    r = SyntheticPairs(16, (96,192), without=CAMERAS, occluded=False).render(range(16))
+    r = SyntheticPairs(16, (96,192), without=DISAGREEMENTS, occluded=False).render(range(16))
     x,_ = pixels((96,192)); xr = (x-r['disp']).clamp(0, 190.999)
     i = xr.long(); f = (xr-i)[:,None]
     moved = lambda k: r['right'].gather(3, (i+k)[:,None].expand(-1,3,-1,-1))
@@ -126,7 +129,7 @@ def test_rows_are_nearly_level():
             at = lambda o: right.gather(2, (i[4:-4]+o)[None].expand(3,-1,-1))
             return (at(0)+(at(1)-at(0))*f[4:-4]-r['left'][k][:,4:-4]).abs().mean(0)[seen].mean().item()
         return min(np.arange(-1.5, 1.6, .25), key=error)
-    for without,low,high in ((CAMERAS,0,.1),((),.35,.8)):
+    for without,low,high in ((DISAGREEMENTS,0,.1),((),.35,.8)):
         r = SyntheticPairs(24, (96,192), without=without, occluded=False).render(range(24)); xr = (pixels((96,192))[0]-r['disp']).clamp(0, 190.999)
         spread = np.std([best_shift(r, k) for k in range(24)]); assert low<=spread<=high, spread # a uniform one has .577
 

@@ -12,7 +12,7 @@ import numpy as np
 from fastcore.test import *
 from stereo_kd.bench import format_table, latency
 from stereo_kd.data.synthetic import SyntheticPairs
-from stereo_kd.evaluate import evaluate
+from stereo_kd.evaluate import evaluate, real_pairs
 from stereo_kd.models.zoo import create_model, load_model
 from stereo_kd.predict import predict
 import pytest

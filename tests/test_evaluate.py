@@ -1,9 +1,15 @@
 # Generated from nbs/70_evaluate.ipynb; edit the notebook, not this file
+import os, warnings
 import matplotlib.pyplot as plt
 import torch
+from functools import partial
+from pathlib import Path
 from fastprogress.fastprogress import progress_bar
 from stereo_kd.bench import costs
-from stereo_kd.core import denormalize
+from stereo_kd.core import denormalize, pick
+from stereo_kd.data.files import IncompleteWarning
+from stereo_kd.data.kitti import kitti2012, kitti2015
+from stereo_kd.data.middlebury import middlebury
 from stereo_kd.metrics import Meter
 from stereo_kd.predict import evaluating
 from fastcore.test import *
@@ -29,6 +35,15 @@ def test_costs_come_with_their_conditions():
     pred,disp,valid = next(predictions(net.eval(), SyntheticPairs(1, (32,64), max_disp=48))); test_eq([tuple(t.shape) for t in (pred,disp,valid)], [(1,32,64)]*3); net.train()
     assert row['ms_median']<=row['ms_p90'] and row['device'] and row['threads']>=1 and row['size']=='32x64' and 0<row['macs_g']<row['thop_g']
     assert net.training # left as it was
+
+def test_real_pairs_where_there_are_some():
+    from stereo_kd.testing import real_data
+    from unittest.mock import patch as mock
+    test_fail(lambda: real_pairs('KITTI'), contains="unknown set of real pairs 'KITTI'; known:")
+    with mock.dict('os.environ', STEREO_KD_REAL=''): test_eq(real_pairs(), {})
+    with mock.dict('os.environ', STEREO_KD_REAL='no such folder'): test_eq(real_pairs(), {})
+    real_data(); sets = real_pairs(*REAL)
+    test_eq({n: d.mask for n,d in sets.items()}, {n: 'noc' if n.endswith('noc') else 'all' for n in REAL}); assert all(len(d)>0 for d in sets.values())
 
 def test_compare_draws_each_network():
     import matplotlib.pyplot as plt

@@ -1,5 +1,5 @@
 # Generated from nbs/63_learner.ipynb; edit the notebook, not this file
-import csv, torch
+import csv, time, torch
 from functools import partial
 from pathlib import Path
 from fastai.basics import Adam, Callback, L, Learner, Recorder
@@ -31,6 +31,7 @@ def test_a_killed_run_ends_the_same():
         torch.manual_seed(0); dls = StereoDataLoaders.from_synthetic(8, 2, (32,64), bs=4, max_disp=48, device='cpu')
         learn = stereo_learner(dls, Net(), precision='fp32', cbs=cbs)
         with learn.no_bar(),learn.no_logging(): rows = fit(learn, 4, folder=folder)
+        assert all(r.pop('seconds')>0 for r in rows)
         return learn.model, rows
     with tempfile.TemporaryDirectory() as d:
         whole,rows = run(f'{d}/a')
@@ -57,6 +58,7 @@ def test_a_killed_distillation_ends_the_same():
         loss = FeatureLoss((8,), (4,))
         learn = stereo_learner(dls, Net(4), precision='fp32', cbs=[DistillCallback(Net(8), [Term(loss, 'features')]), *cbs])
         with learn.no_bar(),learn.no_logging(): rows = fit(learn, 3, folder=folder)
+        for r in rows: del r['seconds']
         return [*learn.model.parameters(),*loss.parameters()],rows
     with tempfile.TemporaryDirectory() as d:
         whole,rows = run(f'{d}/a'); test_fail(lambda: run(f'{d}/b', [Kill()]), exc=KeyboardInterrupt); resumed,again = run(f'{d}/b')

@@ -9,7 +9,7 @@ from stereo_kd.models.layers import ConvBN, MobileV1, MobileV2, Hourglass2D
 import matplotlib.pyplot as plt
 from fastcore.test import *
 from stereo_kd.bench import count_params, count_macs, thop_macs, module_table
-from stereo_kd.data.synthetic import CAMERAS, SyntheticPairs
+from stereo_kd.data.synthetic import DISAGREEMENTS, SyntheticPairs
 from stereo_kd.models.students.dtpnet import *
 
 def test_features_share_a_scale():

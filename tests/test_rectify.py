@@ -2,11 +2,11 @@
 import cv2, numpy as np
 import matplotlib.pyplot as plt
 from fastcore.test import *
-from stereo_kd.data.synthetic import CAMERAS, SyntheticPairs
+from stereo_kd.data.synthetic import DISAGREEMENTS, SyntheticPairs
 from stereo_kd.rectify import *
 
 def test_known_offsets_are_found():
-    r = SyntheticPairs(40, (256,512), without=CAMERAS).render([9,12,30]); worst = []
+    r = SyntheticPairs(40, (256,512), without=DISAGREEMENTS).render([9,12,30]); worst = []
     for k in range(3):
         left,right = ((255*r[v][k]).round().byte().permute(1,2,0).numpy() for v in ('left','right'))
         for want in ((0.,0.,0.), (.6,0.,0.), (-1.,.8,.5)):

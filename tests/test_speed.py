@@ -9,7 +9,7 @@ from time import perf_counter
 from torch import nn
 from stereo_kd.bench import costs, device_name, format_table, parse_size, write_csv
 from stereo_kd.core import pick
-from stereo_kd.data.synthetic import CAMERAS, SyntheticPairs
+from stereo_kd.data.synthetic import DISAGREEMENTS, SyntheticPairs
 from stereo_kd.engine import Engine, sessions
 from stereo_kd.models.zoo import create_model, list_models, load_model, shipped
 from stereo_kd.prune.loop import prune_step, ratio_for
