@@ -86,6 +86,14 @@ def test_both_views_wear_one_texture():
     err,seen,_ = views_differ(['reflections']); test_eq(tuple(err.shape), (8,48,96)); assert err[seen].max()<.02
     err,seen,glossy = views_differ(()); assert err[seen & ~glossy].max()<.02 and err[seen & glossy].mean()>.03 # only what mirrors differs
 
+def test_shadows_lie_on_surfaces():
+    size = (48,96); x,y = pixels(size)
+    scenes,_ = draw_scenes(5, range(16), size); bare,_ = draw_scenes(5, range(16), size, without=['shadows']); d,_ = render_disparity(scenes, x, y, 96)
+    light = lit(scenes, x.expand(d.shape), y, d); cast = scenes['dark'][:,0,0,0]>0
+    assert (light[~cast]==1).all() and light.min()>=.05 and light.max()<=1 and 4<=cast.sum()<=12 and light[cast].flatten(1).std(1).median()>.05 # some light, some dark
+    (a,_),(b,_) = paint(scenes, x, y, 96, False),paint(bare, x, y, 96, False)
+    inside = (b<1) & (b>0) & (a<1); test_close(a[inside], (b*light[...,None])[inside], eps=1e-5) # it only takes light away
+
 def test_a_plain_camera_only_rounds():
     rgb = torch.rand(2,8,9,3, generator=torch.Generator().manual_seed(0)); zero = torch.zeros(2,1,1,1)
     shared = dict(gain=zero+1, offset=zero, tone=zero, blur=zero, noise=zero)
@@ -102,6 +110,7 @@ def test_ingredients_can_be_left_out():
     for k in DISAGREEMENTS: test_eq(pair(k)['disp'], whole['disp'])
     test_eq([bool((scenes('curves')[k]!=0).any()) for k in 'bcef'], [True,True,False,False]); test_eq([bool((scenes('slant')[k][:,2:]!=0).any()) for k in 'bcef'], [False]*4)
     glossy = scenes()['slip']!=0; assert .1<glossy.float().mean()<.3 and not glossy[:,0].any() and not (scenes('reflections')['slip']!=0).any() and not (scenes('reflections')['sheen']!=0).any()
+    dark = scenes()['dark'][:,0]>0; assert .3<dark.float().mean()<.7 and not (scenes('shadows')['dark']>0).any()
     assert (scenes()['contrast']<.2).any() and not (scenes('flat')['contrast']<.2).any() and (scenes()['strips']>0).any() and not (scenes('thin')['strips']>0).any()
     assert (scenes()['sx'][:,1]>900).float().mean()>.3 and not (scenes('ground')['sx'][:,1]>900).any()
     a,b = (pair(*DISAGREEMENTS)[v] for v in ('left','right')); test_close((255*a).round()/255, a, eps=1e-6) # a plain pair is still a photograph

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['RECIPES', 'RISE', 'N_LAYERS', 'N_COLS', 'N_SCENE', 'INGREDIENTS', 'DISAGREEMENTS', 'pair_seed', 'octaves', 'collage',
            'cells', 'repeats', 'blocks', 'atlas', 'draw_scenes', 'render_disparity', 'pixels', 'visible', 'lookup',
-           'paint', 'noise', 'photograph', 'SyntheticPairs']
+           'lit', 'paint', 'noise', 'photograph', 'SyntheticPairs']
 
 # %% ../../nbs/10_data.synthetic.ipynb #19466263
 from contextlib import contextmanager
@@ -162,6 +162,11 @@ def _reflections(s, r, without=()):
     s['detail'] = torch.where(glossy, r(.3,1.5), s['detail'])
     return s|dict(slip=torch.where(glossy, r(-25,25), 0.), sheen=torch.where(glossy, r(-.3,.3), 0.))
 
+def _shadows(r, without=()):
+    "Light that falls in patches, in half of the scenes; the first row of numbers holds for all layers"
+    cast = r.chance(.5*('shadows' not in without))
+    return dict(dark=torch.where(cast, r(.3,.95), 0.), gobo=r(), grain=r(.1,1.5,2), level=r(.25,.75), edge=r(1.5,20,2), drift=r(-4,4))
+
 # %% ../../nbs/10_data.synthetic.ipynb #c2d8cee0
 def _surfaces(r, H, W, far, near, without=()):
     "Disparity of each layer as a quadratic; `far` and `near` bound the scene (B,1)"
@@ -211,7 +216,7 @@ def draw_scenes(
     r,v = _Draw(u[:,:n].view(-1,N_LAYERS,N_COLS)),_Draw(u[:,n:])
     near = v(10,min(.45*W,180.))[:,None]; far = near*v(.04,.6,2)[:,None]+.8
     s = _shapes(r, H, W, without)|_paint(r, without)|_surfaces(r, H, W, far, near, without)
-    s = _reflections(s, r, without)
+    s = _reflections(s, r, without)|_shadows(r, without)
     _backdrop(s, v, H, W, far, near, without)
     cameras = _Draw(torch.stack(list(v.cols), -1).to(device))
     return {k:x[...,None,None].to(device) for k,x in s.items()}|dict(boxes=_boxes(s, H, W)),cameras
@@ -297,7 +302,21 @@ def lookup(
     top,low = a+(b-a)*fu,c+(d-c)*fu
     return top+(low-top)*fv
 
-# %% ../../nbs/10_data.synthetic.ipynb #0bb5c6ee
+# %% ../../nbs/10_data.synthetic.ipynb #00f1c6b4
+def lit(
+    scenes:dict, # from `draw_scenes`
+    x:Tensor,    # (B,H,W) columns of the left view
+    y:Tensor,    # rows
+    disp:Tensor, # (B,H,W)
+) -> Tensor:     # (B,H,W) in [.05,1]
+    "Share of the light that reaches a surface"
+    s = {k:scenes[k][:,0] for k in ('dark','gobo','grain','level','edge','drift')}
+    if not s['dark'].any(): return torch.ones_like(disp)
+    tex = atlas().to(disp.device)
+    cover = lookup(tex, (s['gobo']*len(tex)).long().expand(disp.shape), s['grain']*(x+s['drift']*disp), (s['grain']*y).expand(disp.shape))[...,0]
+    return 1-s['dark']*((cover-s['level'])*s['edge']+.5).clamp(0,1)
+
+# %% ../../nbs/10_data.synthetic.ipynb #e8f19944
 def paint(
     scenes:dict, # from `draw_scenes`
     x:Tensor,    # columns of this view
@@ -312,17 +331,18 @@ def paint(
     table = torch.stack([scenes[k][:,:,0,0].expand(len(d),N_LAYERS) for k in names], -1)
     row = (who+N_LAYERS*torch.arange(len(d), device=d.device).view(-1,1,1)).flatten()
     p = dict(zip(names, table.flatten(0,1).t().contiguous().index_select(1, row).view(-1,*d.shape)))
-    dx,dy = (x+d if right else x)-p['cx'],y-p['cy']
+    xl = x+d if right else x.expand(d.shape)
+    dx,dy = xl-p['cx'],y-p['cy']
     u,v = p['scale']*(p['tc']*dx+p['ts']*dy),p['scale']*(p['tc']*dy-p['ts']*dx)
     c = lookup(tex, (p['tex']*T).long(), u+p['tu'], v+p['tv'])-.5
     size = p['scale'].clamp(min=.5)
     c = c+p['detail'][...,None]*(lookup(tex, (p['tex2']*T).long(), .9*(u+right*p['slip'])/size, .9*v/size)-.5)
     grey = c.sum(-1,keepdim=True)/3
     base = torch.stack([p['base0'],p['base1'],p['base2']], -1)
-    light = 1+(p['shade0']*dx+p['shade1']*dy)/W+right*p['sheen']
+    light = (1+(p['shade0']*dx+p['shade1']*dy)/W+right*p['sheen'])*lit(scenes, xl, y, d)
     return ((base+p['contrast'][...,None]*(grey+p['tint'][...,None]*(c-grey)))*light[...,None]).clamp(0,1), d
 
-# %% ../../nbs/10_data.synthetic.ipynb #ddd33932
+# %% ../../nbs/10_data.synthetic.ipynb #f362d43c
 def noise(
     key:Tensor, # (B,) int64, one per image
     shape,      # (H,W,3)
@@ -341,7 +361,7 @@ def _blur(im, k):
         im = im+k*(before+after-2*im)
     return im
 
-# %% ../../nbs/10_data.synthetic.ipynb #a86a5a36
+# %% ../../nbs/10_data.synthetic.ipynb #fc5a4ee7
 def photograph(
     rgb:Tensor,  # (B,H,W,3) in [0,1]
     shared:dict, # what both cameras do, (B,1,1,1) each
@@ -358,9 +378,10 @@ def photograph(
     rgb = rgb+shared['noise']*noise(key, rgb.shape[1:])
     return (rgb.clamp(0,1)*255).round()*(1/255)
 
-# %% ../../nbs/10_data.synthetic.ipynb #96815b26
+# %% ../../nbs/10_data.synthetic.ipynb #a56555b9
 INGREDIENTS = dict(slant='surfaces that are not parallel to the image', curves='surfaces that are not flat', ground='a ground plane in half of the scenes', thin='bars and fences',
-    flat='surfaces nearly without texture', reflections='surfaces that mirror', rectification='a right view too high or too low', exposure='differences in brightness and colour', blur='an image that is not sharp', noise='noise')
+    flat='surfaces nearly without texture', reflections='surfaces that mirror',
+    shadows='light that falls in patches', rectification='a right view too high or too low', exposure='differences in brightness and colour', blur='an image that is not sharp', noise='noise')
 DISAGREEMENTS = ('reflections','rectification','exposure','blur','noise') # what makes the two views differ beyond parallax
 
 class SyntheticPairs:
@@ -384,7 +405,7 @@ class SyntheticPairs:
         left,right,disp,valid = (t[0] for t in self.batch([i%self.n]))
         return left,right,disp,valid
 
-# %% ../../nbs/10_data.synthetic.ipynb #fcb7ca6d
+# %% ../../nbs/10_data.synthetic.ipynb #3742f94a
 from fastcore.basics import patch
 
 @contextmanager
