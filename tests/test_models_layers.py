@@ -41,6 +41,15 @@ def test_residuals_are_identity_when_silenced():
     n = sum(p.numel() for p in MobileV1(8,8).parameters())
     test_eq(n, 2*(9*8+8*8) + 4*2*8) # two separable convolutions and four BatchNorms
 
+def test_first_block_keeps_digits():
+    torch.manual_seed(0); x = 2+.01*torch.randn(1,3,16,24); a,b = FirstBlock(3, 8, 2, 3).eval(),MobileV2(3, 8, 2, 3).eval(); b.load_state_dict(a.state_dict())
+    with torch.no_grad():
+        want = a(x)
+        with torch.autocast('cpu', torch.bfloat16): kept,rounded = a(x),b(x)
+    spread = lambda t: t[...,1:-1,1:-1].flatten(2).std(2).mean() # of the texture of each channel
+    test_eq(kept.dtype, torch.float32); test_eq(kept, want); assert spread(rounded.float()-want)>.3*spread(want) # a third of a faint texture is rounded off
+    test_eq(a.double()(x.double()).dtype, torch.float64)
+
 def test_hourglass_size_and_weights():
     hg = Hourglass2D(48)
     test_eq(tuple(hg(torch.randn(1,48,16,24)).shape), (1,48,16,24))

@@ -5,7 +5,7 @@ from torch import nn
 from stereo_kd.models.base import StereoNet
 from stereo_kd.models.cost_volume import correlation_volume
 from stereo_kd.models.regression import expand_bins
-from stereo_kd.models.layers import ConvBN, MobileV1, MobileV2, Hourglass2D
+from stereo_kd.models.layers import ConvBN, FirstBlock, MobileV1, MobileV2, Hourglass2D
 import matplotlib.pyplot as plt
 from fastcore.test import *
 from stereo_kd.bench import count_params, count_macs, thop_macs, module_table

@@ -7,7 +7,7 @@ from torch import nn, Tensor
 from stereo_kd.core import pick
 from stereo_kd.models.base import StereoNet
 from stereo_kd.models.cost_volume import correlation_volume
-from stereo_kd.models.layers import ConvBN, MobileV1, MobileV2, Hourglass2D
+from stereo_kd.models.layers import ConvBN, FirstBlock, MobileV1, MobileV2, Hourglass2D
 from statistics import median
 from time import perf_counter
 import matplotlib.pyplot as plt

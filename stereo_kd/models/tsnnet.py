@@ -15,7 +15,7 @@ from torch import nn, Tensor
 from ..core import pick
 from .base import StereoNet
 from .cost_volume import correlation_volume
-from .layers import ConvBN, MobileV1, MobileV2, Hourglass2D
+from .layers import ConvBN, FirstBlock, MobileV1, MobileV2, Hourglass2D
 
 # %% ../../nbs/26_models.tsnnet.ipynb #73c25bd3
 def _blocks(ni, nf, n, stride=1, dilation=1):
@@ -29,7 +29,7 @@ class MobileFeatures(nn.Module):
         blocks=(3,16,3,3),        # mobile blocks in each
     ):
         super().__init__()
-        self.stem = nn.Sequential(*[m for i in range(stem) for m in (MobileV2(32 if i else 3, 32, 1 if i else 2, 3), nn.ReLU())])
+        self.stem = nn.Sequential(*[m for i in range(stem) for m in (MobileV2(32, 32, 1, 3) if i else FirstBlock(3, 32, 2, 3), nn.ReLU())])
         self.layers = nn.ModuleList(_blocks(ni, nf, n, 2 if i==1 else 1, 2 if i==3 else 1)
                                     for i,(ni,nf,n) in enumerate(zip((32,*widths), widths, blocks, strict=False)))
     def forward(self, image):

@@ -12,7 +12,7 @@ from torch import nn
 from ..base import StereoNet
 from ..cost_volume import correlation_volume
 from ..regression import expand_bins
-from ..layers import ConvBN, MobileV1, MobileV2, Hourglass2D
+from ..layers import ConvBN, FirstBlock, MobileV1, MobileV2, Hourglass2D
 
 # %% ../../../nbs/30_models.students.dtpnet.ipynb #9a12bb28
 class DTPFeatures(nn.Module):
@@ -24,7 +24,7 @@ class DTPFeatures(nn.Module):
         skip:int=16,   # channels that the H/2 map contributes at H/4
     ):
         super().__init__()
-        self.stem = nn.Sequential(MobileV2(3, stem, 2, 3), nn.ReLU(), MobileV2(stem, stem), nn.ReLU())
+        self.stem = nn.Sequential(FirstBlock(3, stem, 2, 3), nn.ReLU(), MobileV2(stem, stem), nn.ReLU())
         self.layer1 = nn.Sequential(*[MobileV1(stem, stem) for _ in range(blocks[0])])
         self.layer2 = nn.Sequential(*[MobileV1(stem if i==0 else width, width, 2 if i==0 else 1) for i in range(blocks[1])])
         self.skip = ConvBN(stem, skip, 1, 2)
