@@ -484,6 +484,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                   'stereo_kd.export.Scores': ('export.html#scores', 'stereo_kd/export.py'),
                                   'stereo_kd.export.Scores.__init__': ('export.html#scores.__init__', 'stereo_kd/export.py'),
                                   'stereo_kd.export.Scores.forward': ('export.html#scores.forward', 'stereo_kd/export.py'),
+                                  'stereo_kd.export._cut': ('export.html#_cut', 'stereo_kd/export.py'),
                                   'stereo_kd.export._graph': ('export.html#_graph', 'stereo_kd/export.py'),
                                   'stereo_kd.export._signal_stack_kept': ('export.html#_signal_stack_kept', 'stereo_kd/export.py'),
                                   'stereo_kd.export.export_onnx': ('export.html#export_onnx', 'stereo_kd/export.py'),

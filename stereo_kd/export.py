@@ -77,6 +77,18 @@ def onnxruntime_session(
     session = onnxruntime.InferenceSession(str(path), options, providers=['CPUExecutionProvider'])
     return lambda left,right: session.run(None, dict(left=left, right=right))[0]
 
+# %% ../nbs/75_export.ipynb #10062c98
+def _cut(model):
+    "An OpenVINO graph in two: the layers at the resolution of the images, up to the first strided convolutions, and the rest"
+    import openvino
+    full = min(p.shape[-1] for p in model.inputs); width = lambda port: port.get_shape()[-1]
+    ends = [op.output(0) for op in model.get_ordered_ops() if 'Convolution' in op.get_type_name() and width(op.input(0))>=full>width(op.output(0))]
+    head = openvino.Model(ends, model.get_parameters()).clone(); joints = []
+    for end in ends:
+        joints.append(openvino.op.Parameter(openvino.Type.f32, end.get_partial_shape()))
+        for to in end.get_target_inputs(): to.replace_source_output(joints[-1].output(0))
+    return head, openvino.Model(model.get_results(), joints)
+
 def openvino_session(
     path,              # an ONNX file
     threads:int=None,  # as torch has, if None
@@ -84,17 +96,22 @@ def openvino_session(
 ):                     # function of two arrays -> array
     "Run a graph in OpenVINO on the CPU"
     import openvino
-    core,options = openvino.Core(),dict(INFERENCE_NUM_THREADS=threads or torch.get_num_threads(), INFERENCE_PRECISION_HINT=precision, PERFORMANCE_HINT='LATENCY')
-    with _signal_stack_kept(): model = core.compile_model(core.read_model(str(path)), 'CPU', options)
-    return lambda left,right: model([left,right])[0]
+    core,options = openvino.Core(),dict(INFERENCE_NUM_THREADS=threads or torch.get_num_threads(), PERFORMANCE_HINT='LATENCY')
+    model = core.read_model(str(path)); parts = [(model,'f32')] if precision=='f32' else list(zip(_cut(model), ('f32',precision)))
+    with _signal_stack_kept(): parts = [core.compile_model(m, 'CPU', options|dict(INFERENCE_PRECISION_HINT=p)) for m,p in parts]
+    def run(*arrays):
+        for part in parts: arrays = list(part(list(arrays)).values())
+        return arrays[0]
+    return run
 
+# %% ../nbs/75_export.ipynb #9c1c55b4
 runtimes = dict(onnxruntime=onnxruntime_session, openvino=openvino_session)
 
 def installed_runtimes() -> list: # names
     "Runtimes that can check an export"
     return [n for n in runtimes if find_spec(n)]
 
-# %% ../nbs/75_export.ipynb #bfbdca4a
+# %% ../nbs/75_export.ipynb #6610f617
 def parity(
     net:nn.Module, # the network in torch
     path,          # its ONNX file
@@ -110,7 +127,7 @@ def parity(
         rows.append(dict(runtime=n, max_px=off.max().item(), mean_px=off.mean().item(), over_0_1=(off>.1).float().mean().item()))
     return rows
 
-# %% ../nbs/75_export.ipynb #3528392f
+# %% ../nbs/75_export.ipynb #683329aa
 def export_onnx(
     net:nn.Module,     # a `StereoNet`, pruned or not
     path,              # .onnx file; written only if it agrees with torch
@@ -131,7 +148,7 @@ def export_onnx(
         if bad: raise ValueError(f"{path} was not written: in {bad[0]['runtime']} it is off by up to {bad[0]['max_px']:.3g} px, {tolerance:g} are allowed")
     return rows
 
-# %% ../nbs/75_export.ipynb #ebac0d17
+# %% ../nbs/75_export.ipynb #3821dc92
 @call_parse
 def stereo_export(
     name:str,            # a network with shipped weights, or a checkpoint file

@@ -32,6 +32,22 @@ def test_folding_changes_nothing():
         with torch.no_grad(): a,b = (n.eval()(x.double(), y.double(), upto='aggregation').aggregation[-1] for n in (net,folded))
         test_close(a/a.abs().max(), b/a.abs().max(), eps=1e-10); assert left<=1, (name,left) # TSNnet: one after a sum, one before a convolution
 
+def test_bf16_spares_the_first_layers():
+    import tempfile
+    from importlib.util import find_spec
+    from stereo_kd.export import _cut, _graph, openvino_session
+    if find_spec('openvino'):
+        import openvino
+        torch.manual_seed(0); wall = 2+.1*torch.randn(1, 3, 48, 104); left,right = (wall[...,a:a+96].numpy().copy() for a in (0,8)) # bright, with a faint texture
+        with tempfile.TemporaryDirectory() as d:
+            _graph(load_model('dtpnet'), (48,96), 'none').save(d+'/a.onnx'); core = openvino.Core(); want = openvino_session(d+'/a.onnx')(left, right)
+            head,rest = _cut(core.read_model(d+'/a.onnx')); test_eq([tuple(o.shape) for o in head.outputs], [(1,9,24,48)]*2); test_eq(len(rest.inputs), 2)
+            f32 = [core.compile_model(m, 'CPU', dict(INFERENCE_PRECISION_HINT='f32')) for m in (head,rest)]
+            test_close(f32[1](list(f32[0]([left,right]).values()))[0], want, eps=1e-3) # the two parts are the graph
+            if 'BF16' in core.get_property('CPU', 'OPTIMIZATION_CAPABILITIES'):
+                rounded = core.compile_model(d+'/a.onnx', 'CPU', dict(INFERENCE_PRECISION_HINT='bf16'))([left,right])[0]
+                off = [np.abs(scores-want).mean() for scores in (openvino_session(d+'/a.onnx', precision='bf16')(left, right),rounded)]; assert off[0]<.8*off[1], off
+
 def test_signals_survive_openvino():
     import subprocess, sys
     script = '''
