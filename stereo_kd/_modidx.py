@@ -988,6 +988,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
             'stereo_kd.recipe': { 'stereo_kd.recipe._check': ('recipe.html#_check', 'stereo_kd/recipe.py'),
                                   'stereo_kd.recipe._layers': ('recipe.html#_layers', 'stereo_kd/recipe.py'),
                                   'stereo_kd.recipe.dtp_callback': ('recipe.html#dtp_callback', 'stereo_kd/recipe.py'),
+                                  'stereo_kd.recipe.mean_weights': ('recipe.html#mean_weights', 'stereo_kd/recipe.py'),
                                   'stereo_kd.recipe.prune_stages': ('recipe.html#prune_stages', 'stereo_kd/recipe.py'),
                                   'stereo_kd.recipe.train_stage': ('recipe.html#train_stage', 'stereo_kd/recipe.py'),
                                   'stereo_kd.recipe.tsnnet_callback': ('recipe.html#tsnnet_callback', 'stereo_kd/recipe.py')},

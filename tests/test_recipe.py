@@ -1,4 +1,5 @@
 # Generated from nbs/65_recipe.ipynb; edit the notebook, not this file
+import torch
 from copy import deepcopy
 from pathlib import Path
 from torch import nn
@@ -16,6 +17,22 @@ from fastcore.test import *
 from stereo_kd.data.loaders import StereoDataLoaders
 from stereo_kd.models.zoo import create_model
 from stereo_kd.recipe import *
+
+def test_mean_lies_in_the_middle():
+    import tempfile
+    from stereo_kd.core import set_seed
+    from stereo_kd.models.zoo import create_model, save_model
+    from stereo_kd.recipe import mean_weights
+    tiny = dict(max_disp=48, stem=8, width=16)
+    with tempfile.TemporaryDirectory() as d:
+        nets = []
+        for k in (1,2):
+            set_seed(k); net = create_model('dtpnet', **tiny); next(net.buffers()).fill_(k); save_model(net, f'{d}/{k}/model.safetensors', steps=k); nets.append(net)
+        mean = mean_weights([f'{d}/1',f'{d}/2'], f'{d}/mean'); a,b,m = nets[0].state_dict(),nets[1].state_dict(),mean.state_dict()
+        for k in m: test_close(m[k].float(), (a[k].float()+b[k].float())/2, eps=1e-6)
+        test_eq([mean.card['meta'][k] for k in ('steps','mean_of')], [2,'1, 2']); test_eq(mean.training, False)
+        save_model(create_model('dtpnet', **tiny|dict(width=24)), f'{d}/wide/model.safetensors')
+        test_fail(lambda: mean_weights([f'{d}/1',f'{d}/wide'], f'{d}/mean'), exc=ValueError, contains='holds another network')
 
 def test_a_finished_chain_is_read_back():
     torch.manual_seed(0); dls = StereoDataLoaders.from_synthetic(4, 2, (32,64), bs=2, max_disp=48, device='cpu')
