@@ -79,15 +79,17 @@ def onnxruntime_session(
 
 # %% ../nbs/75_export.ipynb #10062c98
 def _cut(model):
-    "An OpenVINO graph in two: the layers at the resolution of the images, up to the first strided convolutions, and the rest"
+    "An OpenVINO graph in two: the layers at the resolution of the images, up to the first strided convolutions, and the rest; in one if there are none"
     import openvino
     full = min(p.shape[-1] for p in model.inputs); width = lambda port: port.get_shape()[-1]
-    ends = [op.output(0) for op in model.get_ordered_ops() if 'Convolution' in op.get_type_name() and width(op.input(0))>=full>width(op.output(0))]
+    convs = [op for op in model.get_ordered_ops() if 'Convolution' in op.get_type_name()]
+    if not any(width(op.output(0))>=full for op in convs): return [model]
+    ends = [op.output(0) for op in convs if width(op.input(0))>=full>width(op.output(0))]
     head = openvino.Model(ends, model.get_parameters()).clone(); joints = []
     for end in ends:
         joints.append(openvino.op.Parameter(openvino.Type.f32, end.get_partial_shape()))
         for to in end.get_target_inputs(): to.replace_source_output(joints[-1].output(0))
-    return head, openvino.Model(model.get_results(), joints)
+    return [head, openvino.Model(model.get_results(), joints)]
 
 def openvino_session(
     path,              # an ONNX file
@@ -97,8 +99,8 @@ def openvino_session(
     "Run a graph in OpenVINO on the CPU"
     import openvino
     core,options = openvino.Core(),dict(INFERENCE_NUM_THREADS=threads or torch.get_num_threads(), PERFORMANCE_HINT='LATENCY')
-    model = core.read_model(str(path)); parts = [(model,'f32')] if precision=='f32' else list(zip(_cut(model), ('f32',precision)))
-    with _signal_stack_kept(): parts = [core.compile_model(m, 'CPU', options|dict(INFERENCE_PRECISION_HINT=p)) for m,p in parts]
+    model = core.read_model(str(path)); parts = [model] if precision=='f32' else _cut(model)
+    with _signal_stack_kept(): parts = [core.compile_model(m, 'CPU', options|dict(INFERENCE_PRECISION_HINT=p)) for m,p in zip(parts, ('f32',precision)[-len(parts):])]
     def run(*arrays):
         for part in parts: arrays = list(part(list(arrays)).values())
         return arrays[0]

@@ -42,6 +42,7 @@ def test_bf16_spares_the_first_layers():
         with tempfile.TemporaryDirectory() as d:
             _graph(load_model('dtpnet'), (48,96), 'none').save(d+'/a.onnx'); core = openvino.Core(); want = openvino_session(d+'/a.onnx')(left, right)
             head,rest = _cut(core.read_model(d+'/a.onnx')); test_eq([tuple(o.shape) for o in head.outputs], [(1,9,24,48)]*2); test_eq(len(rest.inputs), 2)
+            _graph(load_model('dtpnet_lite'), (48,96), 'none').save(d+'/b.onnx'); test_eq(len(_cut(core.read_model(d+'/b.onnx'))), 1) # no layer at full resolution
             f32 = [core.compile_model(m, 'CPU', dict(INFERENCE_PRECISION_HINT='f32')) for m in (head,rest)]
             test_close(f32[1](list(f32[0]([left,right]).values()))[0], want, eps=1e-3) # the two parts are the graph
             if 'BF16' in core.get_property('CPU', 'OPTIMIZATION_CAPABILITIES'):
