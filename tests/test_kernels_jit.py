@@ -22,6 +22,15 @@ def test_four_powers():
         test_close(four(v[2,c], v[2,c+1], f4(1), None, 0), 2**between[:,2,c], eps=1e-6); test_close(four(v[2,c], v[2,c+1], LOG2E, X, c), np.exp(between[:,2,c]-X[:,c]), eps=1e-6)
     test_eq(four(f4(-1e4), f4(0), f4(1), None, 0)[3]<1e-37, True) # far below: nothing, not nan
 
+def test_totals_are_those_of_all_bins():
+    rng = np.random.default_rng(0)
+    for spread in (0,1,20,60): # of the last, neighbours differ by up to 2**173
+        u,best,v = (spread*rng.uniform(-1, 1, (12,7))).astype(np.float32),np.empty(7, np.float32),np.empty((48,7), np.float32); from_best(u, 4, best); expand(u, v)
+        p = np.exp(np.stack([v[:,:-1]+t*(v[:,1:]-v[:,:-1]).astype(float) for t in (.125,.375,.625,.875)], 1)); from_ = np.stack([best[:-1]]*2+[best[1:]]*2)
+        want = p.sum(0),(p*(np.arange(48)[:,None,None]-from_)).sum(0)
+        for S,E in (totals_between(u, best, LOG2E),totals(v, best, LOG2E, None)): test_close(S/want[0], np.ones((4,6)), eps=2e-5); test_close(E/S, want[1]/want[0], eps=2e-4)
+    test_eq(steepest(np.array([0,3,-2,1], np.float32)[:,None,None]+np.zeros((4,2,5), np.float32), 1), 5)
+
 def test_reading_and_giving_are_transposes():
     rng = np.random.default_rng(0); s = rng.normal(size=(3,4,5)).astype(np.float32)
     for D in (3,12):
@@ -33,20 +42,20 @@ def test_reading_and_giving_are_transposes():
 def test_one_high_knot():
     scores = np.zeros((48,2,3), np.float32); scores[5] = 1e4; out = [np.empty((8,12), np.float32),np.empty((3,8,12), np.float32)]
     for D,want in ((192,21.5),(48,5.)):
-        forward(scores, *out, D, 0, 8); test_close(out[0], np.full((8,12), want), eps=1e-4)
-        forward(np.zeros_like(scores), *out, D, 0, 8); test_close(out[0], np.full((8,12), (D-1)/2), eps=1e-4); test_close(out[1][2], np.full((8,12), D), eps=1e-4)
-    out[0].fill(-1); forward(scores, *out, 48, 2, 5); test_eq((out[0]!=-1).any(1).tolist(), [2<=y<5 for y in range(8)]) # its band only
+        forward(scores, *out, D, f4(1), 0, 8); test_close(out[0], np.full((8,12), want), eps=1e-4)
+        forward(np.zeros_like(scores), *out, D, f4(1), 0, 8); test_close(out[0], np.full((8,12), (D-1)/2), eps=1e-4); test_close(out[1][2], np.full((8,12), D), eps=1e-4)
+    out[0].fill(-1); forward(scores, *out, 48, f4(1), 2, 5); test_eq((out[0]!=-1).any(1).tolist(), [2<=y<5 for y in range(8)]) # its band only
 
 def test_gradient_by_differences():
     rng = np.random.default_rng(0); scores,g = rng.normal(size=(12,3,5)).astype(np.float32)*2,rng.normal(size=(12,20)).astype(np.float32)
-    def loss(s): out = [np.empty((12,20), np.float32),np.empty((3,12,20), np.float32)]; forward(s.astype(np.float32), *out, 48, 0, 12); return (out[0].astype(float)*g).sum(),out
-    grad = np.zeros_like(scores); backward(scores, loss(scores)[1][1], g, grad, 48, 0, 12, 0)
+    def loss(s): out = [np.empty((12,20), np.float32),np.empty((3,12,20), np.float32)]; forward(s.astype(np.float32), *out, 48, f4(.7), 0, 12); return (out[0].astype(float)*g).sum(),out
+    grad = np.zeros_like(scores); backward(scores, loss(scores)[1][1], g, grad, 48, f4(.7), 0, 12, 0)
     for i in ((0,0,0),(5,1,2),(11,2,4),(3,2,0)):
         step = np.zeros_like(scores); step[i] = .05
         test_close((loss(scores+step)[0]-loss(scores-step)[0])/.1, float(grad[i]), eps=.02)
 
 def test_small_numbers_stay_what_they_are():
-    out = [np.empty((8,12), np.float32),np.empty((3,8,12), np.float32)]; forward(np.zeros((12,2,3), np.float32), *out, 48, 0, 8)
+    out = [np.empty((8,12), np.float32),np.empty((3,8,12), np.float32)]; forward(np.zeros((12,2,3), np.float32), *out, 48, f4(1), 0, 8)
     assert np.float32(1e-38)*np.float32(.01)>0
 
 def test_bad_scores_are_found():

@@ -18,13 +18,13 @@ def test_equals_the_full_volume():
         p = F.interpolate(s, scale_factor=4, mode='bilinear')[...,:size[0],:size[1]].softmax(1)
         return torch.einsum('bdhw,d->bhw', p, torch.arange(D, dtype=p.dtype))
     torch.manual_seed(0)
-    for N,D,h,w,size in ((12,48,12,20,(45,77)),(48,48,8,17,(32,68)),(48,192,3,18,(9,70)),(12,48,1,1,(1,3))):
-        for kind in ('random','one-hot','uniform','extreme'):
-            s = dict(random=lambda: 5*torch.randn(2,N,h,w), uniform=lambda: torch.ones(2,N,h,w), extreme=lambda: torch.randn(2,N,h,w).sign()*1e4)
+    for N,D,h,w,size,tau in ((12,48,12,20,(45,77),1.),(48,48,8,17,(32,68),.5),(48,192,3,18,(9,70),1.),(48,192,3,18,(9,70),.4),(12,48,1,1,(1,3),2.)):
+        for kind in ('random','steep','one-hot','uniform','extreme'):
+            s = dict(random=lambda: 5*torch.randn(2,N,h,w), steep=lambda: 60*(2*torch.rand(2,N,h,w)-1), uniform=lambda: torch.ones(2,N,h,w), extreme=lambda: torch.randn(2,N,h,w).sign()*1e4)
             s['one-hot'] = lambda: torch.zeros(2,N,h,w).scatter_(1, torch.randint(N, (2,1,h,w)), 50.)
             x = s[kind]().requires_grad_(); y = x.detach().double().requires_grad_(); g = torch.randn(2, *size)
-            out = fused_tail(x, D, size); out.backward(g)
-            ref = plain(y, D, size); ref.backward(g.double())
+            out = fused_tail(x, D, size, tau); out.backward(g)
+            ref = plain(y/tau, D, size); ref.backward(g.double())
             test_close(out.double(), ref, eps=1e-3); test_close(x.grad.double(), y.grad, eps=1e-5*max(1e-3, y.grad.abs().max().item()))
 
 def test_half_precision_threads_and_gradcheck():
@@ -36,8 +36,9 @@ def test_half_precision_threads_and_gradcheck():
         torch.set_num_threads(n); x = s.clone().requires_grad_(); y = fused_tail(x, 48, (83,35)); y.square().sum().backward(); results.append((y.detach(), x.grad))
     torch.set_num_threads(threads)
     for y,g in results[1:]: test_eq(y, results[0][0]); test_eq(g, results[0][1])
-    m = torch.empty(1,12,2,3, device='meta'); test_eq(tuple(torch.ops.stereo_kd.tail(m, 4, 8, 12)[0].shape), (1,8,12))
-    results = torch.library.opcheck(torch.ops.stereo_kd.tail.default, (s.requires_grad_(), 4, 84, 36))
+    m = torch.empty(1,12,2,3, device='meta'); test_eq([tuple(t.shape) for t in torch.ops.stereo_kd.tail(m, 4, 8, 12, 1., False)], [(1,8,12),(1,0,8,12)])
+    results = torch.library.opcheck(torch.ops.stereo_kd.tail.default, (s.requires_grad_(), 4, 84, 36, .5, True))
+    with torch.no_grad(): test_eq(fused_tail(s, 48, (84,36)), fused_tail(s.detach(), 48, (84,36)))
 
 def test_nan_and_infinity_come_out_as_nan():
     from stereo_kd.models.regression import disparity_tail

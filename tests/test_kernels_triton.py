@@ -17,7 +17,7 @@ for (B,N,f,h,w,H,W),size in (((2,3,4,2,3,7,11),3.), ((1,4,1,2,2,6,8),3.), ((1,2,
     disp,aux = triton.forward(s, f, H, W); grad = triton.backward(s, aux, g, f)
     for b in range(B):
         d,a,want = np.empty((H,W), np.float32),np.empty((3,H,W), np.float32),np.zeros((N,h,w), np.float32); x = s[b].float().numpy()
-        jit.forward(x, d, a, f*N, 0, H); jit.backward(x, a, g[b].numpy(), want, f*N, 0, H, 0)
+        jit.forward(x, d, a, f*N, jit.f4(1), 0, H); jit.backward(x, a, g[b].numpy(), want, f*N, jit.f4(1), 0, H, 0)
         assert np.abs(d-disp[b].numpy()).max()<1e-3, np.abs(d-disp[b].numpy()).max()
         assert np.abs(want-grad[b].numpy()).max()<=1e-4*max(1e-2, np.abs(want).max()), (np.abs(want-grad[b].numpy()).max(), np.abs(want).max())
         assert size>1e3 or np.abs(want).max()>1e-3

@@ -34,9 +34,10 @@ def test_tail_is_exact():
         s = 3*torch.randn(2,n,h,w, generator=g)
         for size in (None,(4*h-3,4*w-1)):
             want = soft_argmax(upsample_scores(s, 192, size))
-            test_close(disparity_tail(s, 192, size), want, eps=1e-3)
+            test_close(disparity_tail(s, 192, size), want, eps=1e-3); test_close(disparity_tail(2*s, 192, size, tau=2.), want, eps=1e-3)
             with use('torch'):
-                for rows in (1,4,100): test_close(disparity_tail(s, 192, size, rows), want, eps=1e-3)
+                for rows in (1,4,100): test_close(disparity_tail(s, 192, size, rows=rows), want, eps=1e-3)
+                test_close(disparity_tail(2*s, 192, size, 2.), want, eps=1e-3)
 
 def test_tail_gradient_is_exact():
     s = torch.randn(1,48,6,5, generator=torch.Generator().manual_seed(1), requires_grad=True)

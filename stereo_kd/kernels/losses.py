@@ -162,11 +162,11 @@ def cross_entropy(
 class _Sum(torch.autograd.Function):
     @staticmethod
     def forward(ctx, scores, kind, target, weight, D, tau, want):
-        (s,bad),(t,worse),g = finite(scores),finite(target),weight.float().contiguous().numpy(); B,N,h,w = s.shape; H = g.shape[1]; sums = np.zeros((B,h)); none = np.zeros((0,0,0), f4)
+        (s,bad),(t,worse),g = finite(scores),finite(target[:,None] if kind=='ce' else target),weight.float().contiguous().numpy(); B,N,h,w = s.shape; H = g.shape[1]; sums = np.zeros((B,h)); none = np.zeros((0,0,0), f4)
         spoiled = float('nan' if bad is not None or worse is not None else 0)
         def band(b, i, j, lo, part):
             where = part,D,4*i,min(4*j, H),lo
-            sums[b,i] = cross_entropy(s[b], t[b], g[b], *where) if kind=='ce' else distances(kind=='l1', s[b], t[b], g[b], f4(tau), *where)
+            sums[b,i] = cross_entropy(s[b], t[b,0], g[b], *where) if kind=='ce' else distances(kind=='l1', s[b], t[b], g[b], f4(tau), *where)
         if want: ctx.save_for_backward(torch.from_numpy(gather(band, s.shape, H)+f4(spoiled)).to(scores.dtype))
         else: each(lambda b,i,j: band(b, i, j, 0, none), bands(B, h, H))
         return torch.tensor(sums.sum()+spoiled, dtype=torch.float32)

@@ -49,34 +49,34 @@ def use(
 
 # %% ../../nbs/07_kernels.tail.ipynb #101ece1c
 @torch.library.custom_op('stereo_kd::tail', mutates_args=())
-def _tail(scores:Tensor, f:int, H:int, W:int) -> tuple[Tensor,Tensor]:
-    if scores.is_cuda: from stereo_kd.kernels import triton; return triton.forward(scores.contiguous(), f, H, W)
+def _tail(scores:Tensor, f:int, H:int, W:int, tau:float, keep:bool) -> tuple[Tensor,Tensor]: # `keep`: what the way back needs
+    if scores.is_cuda: from stereo_kd.kernels import triton; return triton.forward((scores/tau).contiguous(), f, H, W)
     from stereo_kd.kernels import jit
-    (s,bad),disp,aux = jit.finite(scores),torch.empty(len(scores), H, W),torch.empty(len(scores), 3, H, W)
+    (s,bad),disp,aux = jit.finite(scores),torch.empty(len(scores), H, W),torch.empty(len(scores), 3*keep, H, W)
     d,a = disp.numpy(),aux.numpy()
-    jit.each(lambda b,i,j: jit.forward(s[b], d[b], a[b], f*s.shape[1], 4*i, min(4*j, H)), jit.bands(len(s), s.shape[2], H))
+    jit.each(lambda b,i,j: jit.forward(s[b], d[b], a[b] if keep else None, f*s.shape[1], jit.f4(tau), 4*i, min(4*j, H)), jit.bands(len(s), s.shape[2], H))
     if bad is not None: disp[jit.reach(bad, (H,W))] = float('nan')
     return disp,aux
 
 @_tail.register_fake
-def _(scores, f, H, W): return tuple(scores.new_empty(s, dtype=torch.float32) for s in ((len(scores),H,W),(len(scores),4 if scores.is_cuda else 3,H,W)))
+def _(scores, f, H, W, tau, keep): return tuple(scores.new_empty(s, dtype=torch.float32) for s in ((len(scores),H,W),(len(scores),4 if scores.is_cuda else 3*keep,H,W)))
 
 # %% ../../nbs/07_kernels.tail.ipynb #0ac03219
 @torch.library.custom_op('stereo_kd::tail_backward', mutates_args=())
-def _tail_backward(scores:Tensor, aux:Tensor, g:Tensor, f:int) -> Tensor:
-    if scores.is_cuda: from stereo_kd.kernels import triton; return triton.backward(scores.contiguous(), aux, g.float().contiguous(), f).to(scores.dtype)
+def _tail_backward(scores:Tensor, aux:Tensor, g:Tensor, f:int, tau:float) -> Tensor:
+    if scores.is_cuda: from stereo_kd.kernels import triton; return triton.backward((scores/tau).contiguous(), aux, g.float().contiguous()/tau, f).to(scores.dtype)
     from stereo_kd.kernels import jit
     (s,bad),a,g = jit.finite(scores),aux.numpy(),g.float().contiguous().numpy(); H = g.shape[1]
-    def band(b, i, j, lo, part): jit.backward(s[b], a[b], g[b], part, f*s.shape[1], 4*i, min(4*j, H), lo)
+    def band(b, i, j, lo, part): jit.backward(s[b], a[b], g[b], part, f*s.shape[1], jit.f4(tau), 4*i, min(4*j, H), lo)
     grad = torch.from_numpy(jit.gather(band, s.shape, H))
     if bad is not None: grad.transpose(0,1)[:,jit.reach(bad)] = float('nan')
     return grad.to(scores.dtype)
 
 @_tail_backward.register_fake
-def _(scores, aux, g, f): return torch.empty_like(scores)
+def _(scores, aux, g, f, tau): return torch.empty_like(scores)
 
-def _setup(ctx, inputs, output): ctx.save_for_backward(inputs[0], output[1]); ctx.f = inputs[1]; ctx.mark_non_differentiable(output[1])
-def _grad(ctx, g, _): return _tail_backward(*ctx.saved_tensors, g, ctx.f),None,None,None
+def _setup(ctx, inputs, output): ctx.save_for_backward(inputs[0], output[1]); ctx.args = inputs[1],inputs[4]; ctx.mark_non_differentiable(output[1])
+def _grad(ctx, g, _): return _tail_backward(*ctx.saved_tensors, g, *ctx.args),None,None,None,None,None
 _tail.register_autograd(_grad, setup_context=_setup)
 
 # %% ../../nbs/07_kernels.tail.ipynb #2a43a0e0
@@ -84,9 +84,10 @@ def fused_tail(
     scores:Tensor, # (B,D/4 or D,h,w) on the CPU or a CUDA device, float32 or less
     max_disp:int,  # D, full-resolution px
     size,          # (H,W), at most (4h,4w)
+    tau:float=1.,  # temperature of the softmax
 ) -> Tensor:       # (B,H,W) float32
     "Soft-argmax at full resolution on compiled kernels; differentiable once"
     N,h,w = scores.shape[1:]; f,rest = divmod(max_disp, N)
     if rest or f not in (1,4): raise ValueError(f"scores must have {max_disp//4} or {max_disp} bins for max_disp={max_disp}, got {N}")
     if size[0]>4*h or size[1]>4*w or min(size)<1: raise ValueError(f"size must be at most 4 times the map, {4*h}x{4*w}, got {size[0]}x{size[1]}")
-    return _tail(scores, f, *size)[0]
+    return _tail(scores, f, *size, tau, scores.requires_grad and torch.is_grad_enabled())[0]

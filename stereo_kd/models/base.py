@@ -40,7 +40,7 @@ class StereoNet(nn.Module):
         "What pruning must leave alone"
         return []
 
-    def disparity(self, scores, size): return disparity_tail(scores if self.tau==1 else scores/self.tau, self.max_disp, size)
+    def disparity(self, scores, size): return disparity_tail(scores, self.max_disp, size, self.tau)
 
 # %% ../../nbs/23_models.base.ipynb #c627eb65
 from fastcore.basics import patch

@@ -70,11 +70,12 @@ def disparity_tail(
     scores:Tensor,    # (B,D/4 or D,H/4,W/4)
     max_disp:int=192, # D, full-resolution px
     size=None,        # (H,W); default 4 times the map
+    tau:float=1.,     # temperature of the softmax
     rows:int=4,       # low-resolution rows at a time where torch does it
 ) -> Tensor:          # (B,H,W) float32, full-resolution px
     "Soft-argmax at full resolution without the full-resolution volume"
-    if backend(scores.device, scores.dtype)!='torch': return fused_tail(scores, max_disp, tuple(size or (4*n for n in scores.shape[-2:])))
-    return map_rows(soft_argmax, [scores], max_disp=max_disp, size=size, rows=rows)
+    if backend(scores.device, scores.dtype)!='torch': return fused_tail(scores, max_disp, tuple(size or (4*n for n in scores.shape[-2:])), tau)
+    return map_rows(soft_argmax, [scores/tau], max_disp=max_disp, size=size, rows=rows)
 
 # %% ../../nbs/21_models.regression.ipynb #197483a7
 def sample_scores(
