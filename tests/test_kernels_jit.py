@@ -24,7 +24,7 @@ def test_four_powers():
 
 def test_totals_are_those_of_all_bins():
     rng = np.random.default_rng(0)
-    for spread in (0,1,20,60): # of the last, neighbours differ by up to 2**173
+    for spread in (0,1,20,60): # of the last, the powers of neighbours differ by up to 2**173
         u,best,v = (spread*rng.uniform(-1, 1, (12,7))).astype(np.float32),np.empty(7, np.float32),np.empty((48,7), np.float32); from_best(u, 4, best); expand(u, v)
         p = np.exp(np.stack([v[:,:-1]+t*(v[:,1:]-v[:,:-1]).astype(float) for t in (.125,.375,.625,.875)], 1)); from_ = np.stack([best[:-1]]*2+[best[1:]]*2)
         want = p.sum(0),(p*(np.arange(48)[:,None,None]-from_)).sum(0)

@@ -139,6 +139,7 @@ def totals_between(u, best, scale):
             S0[c] += f4(2)*e0; S1[c] += f4(2)*e1; S2[c] += f4(2)*e2; S3[c] += f4(2)*e3; E0[c] += m*e0; E1[c] += m*e1; E2[c] += n*e2; E3[c] += n*e3
     return S*f4(2.**-SHIFT),E*f4(2.**-SHIFT)
 
+# %% ../../nbs/05_kernels.jit.ipynb #d3a83057
 @njit
 def steepest(scores, y):
     "The largest difference of two neighbouring scores in a low-resolution row"
@@ -148,7 +149,7 @@ def steepest(scores, y):
         for c in range(len(a)): most = max(most, abs(b[c]-a[c]))
     return most
 
-# %% ../../nbs/05_kernels.jit.ipynb #70b8340e
+# %% ../../nbs/05_kernels.jit.ipynb #c8cb5138
 @njit
 def forward(
     scores, # (N,h,w) float32
@@ -176,7 +177,7 @@ def forward(
                     r = E[j,c]/S[j,c]; disp[y,x] = best[c+j//2]+r
                     if aux is not None: aux[0,y,x] = r; aux[1,y,x] = X[j,c]; aux[2,y,x] = S[j,c]
 
-# %% ../../nbs/05_kernels.jit.ipynb #34e6a062
+# %% ../../nbs/05_kernels.jit.ipynb #3a294475
 @njit
 def add_columns(lo, hi, to):
     "Add to the left and to the right column of each four pixels"
@@ -201,7 +202,7 @@ def give_row(adj, y, h, first, grad):
         for c in range(w): g0[c] += (f4(1)-t)*m[c]
         for c in range(w): g1[c] += t*m[c]
 
-# %% ../../nbs/05_kernels.jit.ipynb #6cb95eb3
+# %% ../../nbs/05_kernels.jit.ipynb #508df040
 @njit
 def _shares(v, best, scale, R, X, G, adj):
     w = len(best)-1; lo,hi,left,right,R,G = np.empty(w, f4),np.empty(w, f4),best[:w],best[1:],R.copy(),G.copy()
@@ -235,7 +236,7 @@ def backward(
         else: _shares(v, best, LOG2E/tau, R, None, G, adj)
         give_row(adj, y, h, first, grad)
 
-# %% ../../nbs/05_kernels.jit.ipynb #77fce90d
+# %% ../../nbs/05_kernels.jit.ipynb #a5542f7b
 BAND = 8 # low-resolution rows
 
 @lru_cache
@@ -252,7 +253,7 @@ def bands(B, h, H): # list of (image, first row, end)
     "Low-resolution rows in bands, of every image, as far as an image of height H goes"
     return [(b, a, min(a+BAND, h)) for b in range(B) for a in range(0, h, BAND) if 4*a<H]
 
-# %% ../../nbs/05_kernels.jit.ipynb #e197ac83
+# %% ../../nbs/05_kernels.jit.ipynb #678006fc
 def gather(
     fn,    # `fn(image, first row, end, low, part)` adds to `part` (N,rows,w), whose first row is low-resolution row `low`
     shape, # (B,N,h,w)
@@ -264,7 +265,7 @@ def gather(
     for b,lo,hi,part in each(band, bands(B, h, H)): grad[b,:,lo:hi] += part
     return grad
 
-# %% ../../nbs/05_kernels.jit.ipynb #55eaca2e
+# %% ../../nbs/05_kernels.jit.ipynb #4333e2a7
 @nb.njit(nogil=True, cache=__name__!='__main__')
 def _sum(scores, to, start, stop):
     to[start:stop] = 0
