@@ -154,7 +154,7 @@ def steepest(scores, y):
 def forward(
     scores, # (N,h,w) float32
     disp,   # (H,W) float32, filled: expected disparity in bins
-    aux,    # (3,H,W) float32, filled: R, X and S; or None
+    aux,    # (3,H,W) float32, filled: R, X and S; or empty
     D,      # bins, N or 4N
     tau,    # float32, temperature
     start,  # first full-resolution row to fill
@@ -175,7 +175,7 @@ def forward(
                 x = 4*c-2+j
                 if 0<=x<W:
                     r = E[j,c]/S[j,c]; disp[y,x] = best[c+j//2]+r
-                    if aux is not None: aux[0,y,x] = r; aux[1,y,x] = X[j,c]; aux[2,y,x] = S[j,c]
+                    if aux.size: aux[0,y,x] = r; aux[1,y,x] = X[j,c]; aux[2,y,x] = S[j,c]
 
 # %% ../../nbs/05_kernels.jit.ipynb #3a294475
 @njit

@@ -54,7 +54,7 @@ def _tail(scores:Tensor, f:int, H:int, W:int, tau:float, keep:bool) -> tuple[Ten
     from stereo_kd.kernels import jit
     (s,bad),disp,aux = jit.finite(scores),torch.empty(len(scores), H, W),torch.empty(len(scores), 3*keep, H, W)
     d,a = disp.numpy(),aux.numpy()
-    jit.each(lambda b,i,j: jit.forward(s[b], d[b], a[b] if keep else None, f*s.shape[1], jit.f4(tau), 4*i, min(4*j, H)), jit.bands(len(s), s.shape[2], H))
+    jit.each(lambda b,i,j: jit.forward(s[b], d[b], a[b], f*s.shape[1], jit.f4(tau), 4*i, min(4*j, H)), jit.bands(len(s), s.shape[2], H))
     if bad is not None: disp[jit.reach(bad, (H,W))] = float('nan')
     return disp,aux
 
