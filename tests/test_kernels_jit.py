@@ -3,6 +3,11 @@ import numpy as np, torch
 from fastcore.test import *
 from stereo_kd.kernels.jit import *
 
+def test_powers_of_two():
+    from stereo_kd.kernels.jit import _exp2
+    x = np.linspace(-125, 0, 20001).astype(np.float32); test_close(np.array([_exp2(v) for v in x])/np.exp2(x.astype(float)), np.ones(len(x)), eps=2e-7)
+    test_eq([float(_exp2(np.float32(v))) for v in (0,-1,-200)], [1,.5,2.**-126]); test_eq([float(_exp2(np.float32(v), 100)) for v in (-200,0,20)], [2.**-100,2.**100,2.**120])
+
 def test_rows_and_their_best_bins():
     import torch.nn.functional as F
     rng = np.random.default_rng(0); s = rng.normal(size=(3,4,5)).astype(np.float32)

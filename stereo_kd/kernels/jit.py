@@ -36,7 +36,7 @@ def rows_around(y, h):
     p = (f4(y)+f4(.5))/f4(4)-f4(.5); y0 = int(np.floor(p))
     return max(y0, 0),min(y0+1, h-1),f4(p-y0)
 
-# %% ../../nbs/05_kernels.jit.ipynb #abcec139
+# %% ../../nbs/05_kernels.jit.ipynb #bdcc9d61
 @njit
 def read_row(scores, y, u):
     "The scores of full-resolution row `y` at every low-resolution column"
@@ -59,7 +59,7 @@ def from_best(u, f, best):
     if f==4:
         for c in range(len(top)): best[c] = f4(4)*best[c]+f4(1.5)
 
-# %% ../../nbs/05_kernels.jit.ipynb #1a211c97
+# %% ../../nbs/05_kernels.jit.ipynb #e1da624c
 @njit
 def expand(u, v):
     "Linear between the scores, 4 bins to each"
@@ -77,7 +77,7 @@ def row_of_bins(scores, y, v, best):
     if len(v)==len(scores): read_row(scores, y, v); from_best(v, 1, best)
     else: u = np.empty((len(scores),v.shape[1]), f4); read_row(scores, y, u); from_best(u, 4, best); expand(u, v)
 
-# %% ../../nbs/05_kernels.jit.ipynb #ccba63b5
+# %% ../../nbs/05_kernels.jit.ipynb #b3ddfc42
 @njit
 def four(a, b, scale, X, c, shift=0):
     "2**(scale*s) at the four pixels between two columns, `a` and `b` at most 0, raised by `shift`; or over the pixel's own 2**(scale*X[:,c]) if X is given"
@@ -97,7 +97,7 @@ def own_maximum(v, X):
             q,x = f4(.125)+f4(.25)*f4(j),X[j]
             for c in range(len(x)): x[c] = max(x[c], a[c]+q*(b[c]-a[c]))
 
-# %% ../../nbs/05_kernels.jit.ipynb #b22de41e
+# %% ../../nbs/05_kernels.jit.ipynb #73d1127e
 TINY = f4(1e-26) # of the sum; its largest power is then at most that
 
 @njit
@@ -114,7 +114,7 @@ def totals(v, best, scale, X):
             E[0,c] += m*t0+q0+f4(2)*r0+f4(3)*s0; E[1,c] += m*t1+q1+f4(2)*r1+f4(3)*s1; E[2,c] += n*t2+q2+f4(2)*r2+f4(3)*s2; E[3,c] += n*t3+q3+f4(2)*r3+f4(3)*s3
     return S,E
 
-# %% ../../nbs/05_kernels.jit.ipynb #cb85bf93
+# %% ../../nbs/05_kernels.jit.ipynb #e52b79de
 SHIFT,STEEP = 100,f4(173)
 
 @njit
@@ -122,6 +122,7 @@ def _add_bins(e, r, m, S, E, c):
     "Add four bins of a pixel, the first `e` at distance `m`, with ratio `r`"
     f = e*r; q = r*r; t = e+f; u = t+q*t; S[c] += u; E[c] += m*u+f+q*(t+t+f)
 
+# %% ../../nbs/05_kernels.jit.ipynb #5572ee6a
 @njit
 def totals_between(u, best, scale):
     "Of a row that has a score for every four bins, none much higher than its neighbours"
@@ -139,7 +140,7 @@ def totals_between(u, best, scale):
             S0[c] += f4(2)*e0; S1[c] += f4(2)*e1; S2[c] += f4(2)*e2; S3[c] += f4(2)*e3; E0[c] += m*e0; E1[c] += m*e1; E2[c] += n*e2; E3[c] += n*e3
     return S*f4(2.**-SHIFT),E*f4(2.**-SHIFT)
 
-# %% ../../nbs/05_kernels.jit.ipynb #d3a83057
+# %% ../../nbs/05_kernels.jit.ipynb #1c635123
 @njit
 def steepest(scores, y):
     "The largest difference of two neighbouring scores in a low-resolution row"
@@ -149,7 +150,7 @@ def steepest(scores, y):
         for c in range(len(a)): most = max(most, abs(b[c]-a[c]))
     return most
 
-# %% ../../nbs/05_kernels.jit.ipynb #c8cb5138
+# %% ../../nbs/05_kernels.jit.ipynb #e28d03de
 @njit
 def forward(
     scores, # (N,h,w) float32
@@ -177,7 +178,7 @@ def forward(
                     r = E[j,c]/S[j,c]; disp[y,x] = best[c+j//2]+r
                     if aux.size: aux[0,y,x] = r; aux[1,y,x] = X[j,c]; aux[2,y,x] = S[j,c]
 
-# %% ../../nbs/05_kernels.jit.ipynb #3a294475
+# %% ../../nbs/05_kernels.jit.ipynb #0a07a6ad
 @njit
 def add_columns(lo, hi, to):
     "Add to the left and to the right column of each four pixels"
@@ -202,7 +203,7 @@ def give_row(adj, y, h, first, grad):
         for c in range(w): g0[c] += (f4(1)-t)*m[c]
         for c in range(w): g1[c] += t*m[c]
 
-# %% ../../nbs/05_kernels.jit.ipynb #508df040
+# %% ../../nbs/05_kernels.jit.ipynb #b8c7fb4d
 @njit
 def _shares(v, best, scale, R, X, G, adj):
     w = len(best)-1; lo,hi,left,right,R,G = np.empty(w, f4),np.empty(w, f4),best[:w],best[1:],R.copy(),G.copy()
@@ -236,7 +237,7 @@ def backward(
         else: _shares(v, best, LOG2E/tau, R, None, G, adj)
         give_row(adj, y, h, first, grad)
 
-# %% ../../nbs/05_kernels.jit.ipynb #a5542f7b
+# %% ../../nbs/05_kernels.jit.ipynb #64447873
 BAND = 8 # low-resolution rows
 
 @lru_cache
@@ -253,7 +254,7 @@ def bands(B, h, H): # list of (image, first row, end)
     "Low-resolution rows in bands, of every image, as far as an image of height H goes"
     return [(b, a, min(a+BAND, h)) for b in range(B) for a in range(0, h, BAND) if 4*a<H]
 
-# %% ../../nbs/05_kernels.jit.ipynb #678006fc
+# %% ../../nbs/05_kernels.jit.ipynb #77fc560f
 def gather(
     fn,    # `fn(image, first row, end, low, part)` adds to `part` (N,rows,w), whose first row is low-resolution row `low`
     shape, # (B,N,h,w)
@@ -265,7 +266,7 @@ def gather(
     for b,lo,hi,part in each(band, bands(B, h, H)): grad[b,:,lo:hi] += part
     return grad
 
-# %% ../../nbs/05_kernels.jit.ipynb #4333e2a7
+# %% ../../nbs/05_kernels.jit.ipynb #bf5efac6
 @nb.njit(nogil=True, cache=__name__!='__main__')
 def _sum(scores, to, start, stop):
     to[start:stop] = 0
