@@ -58,10 +58,10 @@ class StateCallback(Callback):
         if self.saved: self.rows,self.epochs_done = self.saved['rows'],self.saved['epoch']
     def _stateful(self): return {type(c).__name__:c for c in self.learn.cbs if c is not self and hasattr(type(c), 'state_dict')}
     def before_fit(self):
-        "Put back what was saved, the state of other callbacks first: their weights may have joined the optimiser"
+        "Put back what was saved, the state of other callbacks first: they may have cut the network, and their weights may have joined the optimiser"
         if not self.saved: return
-        self.model.load_state_dict(self.saved['model'])
         for n,c in self._stateful().items(): c.load_state_dict(self.saved['callbacks'][n])
+        self.model.load_state_dict(self.saved['model'])
         for p,moments in zip(_params(self.opt), self.saved['opt'], strict=True): self.opt.state[p] = {k:v.to(p.device) if isinstance(v, torch.Tensor) else v for k,v in moments.items()}
         self.saved = None
     def before_epoch(self):

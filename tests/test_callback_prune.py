@@ -2,7 +2,7 @@
 from itertools import islice
 from fastai.basics import Callback, Learner
 from fastai.callback.core import TrainEvalCallback
-from stereo_kd.models.widths import widths
+from stereo_kd.models.widths import apply_widths, widths
 from stereo_kd.prune.loop import prune_step, recalibrate
 import torch
 import matplotlib.pyplot as plt
@@ -83,3 +83,21 @@ def test_first_widths_are_remembered():
     prune_step(net, .2); prune_step(wanted, .2, step=2)
     with learn.no_bar(),learn.no_logging(): learn.fit(3, 0., start_epoch=2) # the first two epochs were done before
     test_eq([(r['step'],r['epoch']) for r in prune.rows], [(2,2)]); test_eq(widths(net), widths(wanted))
+
+def test_a_stopped_run_goes_on_after_its_cuts():
+    import tempfile
+    from fastai.basics import CancelFitException
+    from pathlib import Path
+    from stereo_kd.learner import fit
+    class Stop(Callback):
+        def before_epoch(self):
+            if self.epoch==2: raise CancelFitException()
+    def run(folder, *cbs):
+        torch.manual_seed(0); dls = StereoDataLoaders.from_synthetic(4, 2, (32,64), bs=2, max_disp=48, device='cpu')
+        prune = PruneCallback(.3, every=2, calibrate=1); learn = stereo_learner(dls, create_model('dtpnet', max_disp=48, stem=16, width=32), precision='fp32', cbs=[prune,*cbs])
+        with learn.no_bar(),learn.no_logging(): fit(learn, 4, 1e-3, folder)
+        return learn.model,prune.rows
+    with tempfile.TemporaryDirectory() as d:
+        through,rows = run(Path(d)/'through'); cut,first = run(Path(d)/'stopped', Stop()); again,both = run(Path(d)/'stopped')
+    test_eq([len(r) for r in (first,both)], [1,2]); test_eq(both, rows); test_eq(widths(again), widths(through)); assert widths(cut)!=widths(again)
+    for a,b in zip(again.state_dict().values(), through.state_dict().values(), strict=True): assert a.equal(b)

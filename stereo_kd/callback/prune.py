@@ -9,7 +9,7 @@ __all__ = ['renew_opt', 'PruneCallback']
 from itertools import islice
 from fastai.basics import Callback, Learner
 from fastai.callback.core import TrainEvalCallback
-from ..models.widths import widths
+from ..models.widths import apply_widths, widths
 from ..prune.loop import prune_step, recalibrate
 
 # %% ../../nbs/62_callback.prune.ipynb #b38f2514
@@ -53,6 +53,12 @@ class PruneCallback(Callback):
         if self.calibrate: recalibrate(self.model, islice(self.dls.train, self.calibrate))
         renew_opt(self.learn)
         self.rows.append(dict(step=k+1, epoch=self.epoch, **report))
+
+    def state_dict(self): return dict(widths=widths(self.model), original=self.original, rows=self.rows)
+    def load_state_dict(self, state):
+        "Cut the network to what was left of it; its weights come later"
+        apply_widths(self.model, state['widths']); self.original,self.rows = state['original'],state['rows']
+        renew_opt(self.learn)
 
 # %% ../../nbs/62_callback.prune.ipynb #ce3d1806
 class _Probe(Callback):
