@@ -102,7 +102,7 @@ def openvino_session(
     model = core.read_model(str(path)); parts = [model] if precision=='f32' else _cut(model)
     with _signal_stack_kept(): parts = [core.compile_model(m, 'CPU', options|dict(INFERENCE_PRECISION_HINT=p)) for m,p in zip(parts, ('f32',precision)[-len(parts):])]
     def run(*arrays):
-        for part in parts: arrays = list(part(list(arrays)).values())
+        for part in parts: arrays = list(part(list(arrays), share_outputs=part is not parts[-1]).values()) # what goes from one to the next needs no copy
         return arrays[0]
     return run
 
