@@ -21,11 +21,13 @@ def test_rows_and_their_best_bins():
 
 def test_four_powers():
     rng = np.random.default_rng(0); v = -abs(rng.normal(size=(6,9)).astype(np.float32))*5; X = np.empty((4,8), np.float32); own_maximum(v, X)
-    between = np.stack([v[:,:-1]+t*(v[:,1:]-v[:,:-1]) for t in (.125,.375,.625,.875)])
-    test_close(X, between.max(1), eps=1e-6)
+    want = np.stack([v[:,:-1]+t*(v[:,1:]-v[:,:-1]) for t in (.125,.375,.625,.875)])
+    test_close(X, want.max(1), eps=1e-6)
     for c in range(8):
-        test_close(four(v[2,c], v[2,c+1], f4(1), None, 0), 2**between[:,2,c], eps=1e-6); test_close(four(v[2,c], v[2,c+1], LOG2E, X, c), np.exp(between[:,2,c]-X[:,c]), eps=1e-6)
+        test_close(four(v[2,c], v[2,c+1], f4(1), None, 0), 2**want[:,2,c], eps=1e-6); test_close(four(v[2,c], v[2,c+1], LOG2E, X, c), np.exp(want[:,2,c]-X[:,c]), eps=1e-6)
     test_eq(four(f4(-1e4), f4(0), f4(1), None, 0)[3]<1e-37, True) # far below: nothing, not nan
+    p = v.copy(); powers(p, f4(1)); test_close(np.stack(between(p[:,:-1], p[:,1:]))/2**want, np.ones((4,6,8)), eps=5e-6)
+    far = np.array([[-1e4,0]], np.float32); powers(far, f4(1)); assert between(far[0,0], far[0,1])[3]<=2.**-126 and np.isfinite(between(far[0,0], far[0,1])).all()
 
 def test_totals_are_those_of_all_bins():
     rng = np.random.default_rng(0)
@@ -33,7 +35,8 @@ def test_totals_are_those_of_all_bins():
         u,best,v = (spread*rng.uniform(-1, 1, (12,7))).astype(np.float32),np.empty(7, np.float32),np.empty((48,7), np.float32); from_best(u, 4, best); expand(u, v)
         p = np.exp(np.stack([v[:,:-1]+t*(v[:,1:]-v[:,:-1]).astype(float) for t in (.125,.375,.625,.875)], 1)); from_ = np.stack([best[:-1]]*2+[best[1:]]*2)
         want = p.sum(0),(p*(np.arange(48)[:,None,None]-from_)).sum(0)
-        for S,E in (totals_between(u, best, LOG2E),totals(v, best, LOG2E, None)): test_close(S/want[0], np.ones((4,6)), eps=2e-5); test_close(E/S, want[1]/want[0], eps=2e-4)
+        both = [totals_between(u, best, LOG2E)]; powers(v, LOG2E); both.append(totals(v, best, LOG2E, None))
+        for S,E in both: test_close(S/want[0], np.ones((4,6)), eps=2e-5); test_close(E/S, want[1]/want[0], eps=2e-4)
     test_eq(steepest(np.array([0,3,-2,1], np.float32)[:,None,None]+np.zeros((4,2,5), np.float32), 1), 5)
 
 def test_reading_and_giving_are_transposes():
@@ -73,3 +76,8 @@ def test_bands_cover_and_overlap():
     def count(b, i, j, lo, part): part += b+1
     got = gather(count, (2,1,20,3), 80); test_eq(got[1,0,:,0].tolist(), [2.]*7+[4.]*2+[2.]*6+[4.]*2+[2.]*3); test_eq(got[0], got[1]/2)
     test_eq(each(lambda a,b: a*b, [(i,2) for i in range(9)]), list(range(0,18,2)))
+
+def test_subnormal_numbers_are_zero_in_our_threads_only():
+    threads,small,possible = torch.get_num_threads(),np.float32(1e-38),torch.set_flush_denormal(True); torch.set_flush_denormal(False)
+    for n in (1,2): torch.set_num_threads(n); test_eq(each(lambda x: x*np.float32(.01)==0, [(small,)]), [possible]); assert small*np.float32(.01)>0 # zero there, not here
+    torch.set_num_threads(threads)

@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['f4', 'i4', 'LOG2E', 'TINY', 'SHIFT', 'STEEP', 'BAND', 'njit', 'rows_around', 'read_row', 'from_best', 'expand',
-           'row_of_bins', 'four', 'own_maximum', 'totals', 'totals_between', 'steepest', 'forward', 'add_columns',
-           'give_row', 'backward', 'each', 'bands', 'gather', 'finite', 'reach']
+           'row_of_bins', 'four', 'powers', 'between', 'pixels', 'own_maximum', 'totals', 'totals_between', 'steepest',
+           'forward', 'add_columns', 'give_row', 'backward', 'each', 'bands', 'gather', 'finite', 'reach']
 
 # %% ../../nbs/05_kernels.jit.ipynb #4656eb1e
-import numba as nb, numpy as np, torch
+import numba as nb, numpy as np, os, torch
 import torch.nn.functional as F
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
@@ -88,6 +88,26 @@ def four(a, b, scale, X, c, shift=0):
     return _exp2(scale*(a+f4(.125)*d-X[0,c])),_exp2(scale*(a+f4(.375)*d-X[1,c])),_exp2(scale*(a+f4(.625)*d-X[2,c])),_exp2(scale*(a+f4(.875)*d-X[3,c]))
 
 @njit
+def powers(v, scale):
+    "2**(scale*s/8) in the place of each score"
+    eighth = f4(.125)*scale
+    for k in range(len(v)):
+        a = v[k]
+        for c in range(len(a)): a[c] = _exp2(eighth*a[c])
+
+@njit
+def between(p, q):
+    "2**(scale*s) at the four pixels between two columns, from their `powers`"
+    p2,q2 = p*p,q*q; p3,q3 = p2*p,q2*q; p5,q5 = p3*p2,q3*q2
+    return p5*p2*q,p5*q3,p3*q5,p*q2*q5
+
+@njit
+def pixels(a, b, scale, X, c):
+    "`between` two columns of powers; or, if X is given, `four` of two columns of scores"
+    if X is None: return between(a, b)
+    return four(a, b, scale, X, c)
+
+@njit
 def own_maximum(v, X):
     "Each pixel's largest score, where that of the columns is too far above it"
     X[:] = -np.inf
@@ -102,13 +122,13 @@ TINY = f4(1e-26) # of the sum; its largest power is then at most that
 
 @njit
 def totals(v, best, scale, X):
-    "Of a row that has a score for each bin; their number is a multiple of 4"
+    "Of a row that has a power for each bin, or a score if X is given; their number is a multiple of 4"
     w = len(best)-1; S,E,left,right = np.zeros((4,w), f4),np.zeros((4,w), f4),best[:w],best[1:]
     for k in range(0, len(v), 4):
         a0,b0,a1,b1,a2,b2,a3,b3 = v[k],v[k,1:],v[k+1],v[k+1,1:],v[k+2],v[k+2,1:],v[k+3],v[k+3,1:]
         for c in range(w):
-            p0,p1,p2,p3 = four(a0[c], b0[c], scale, X, c); q0,q1,q2,q3 = four(a1[c], b1[c], scale, X, c)
-            r0,r1,r2,r3 = four(a2[c], b2[c], scale, X, c); s0,s1,s2,s3 = four(a3[c], b3[c], scale, X, c); m,n = f4(k)-left[c],f4(k)-right[c]
+            p0,p1,p2,p3 = pixels(a0[c], b0[c], scale, X, c); q0,q1,q2,q3 = pixels(a1[c], b1[c], scale, X, c)
+            r0,r1,r2,r3 = pixels(a2[c], b2[c], scale, X, c); s0,s1,s2,s3 = pixels(a3[c], b3[c], scale, X, c); m,n = f4(k)-left[c],f4(k)-right[c]
             t0 = p0+q0+r0+s0; t1 = p1+q1+r1+s1; t2 = p2+q2+r2+s2; t3 = p3+q3+r3+s3
             S[0,c] += t0; S[1,c] += t1; S[2,c] += t2; S[3,c] += t3
             E[0,c] += m*t0+q0+f4(2)*r0+f4(3)*s0; E[1,c] += m*t1+q1+f4(2)*r1+f4(3)*s1; E[2,c] += n*t2+q2+f4(2)*r2+f4(3)*s2; E[3,c] += n*t3+q3+f4(2)*r3+f4(3)*s3
@@ -167,10 +187,9 @@ def forward(
     for y in range(start, stop):
         read_row(scores, y, u); from_best(u, D//N, best); y0,y1,_ = rows_around(y, h); short = D>N and max(steep[y0], steep[y1])<STEEP; X[:] = 0
         if D>N and not short: expand(u, v)
+        if not short: powers(v, scale)
         S,E = totals_between(u, best, scale) if short else totals(v, best, scale, None)
-        if S.min()<TINY:
-            if short: expand(u, v)
-            own_maximum(v, X); S,E = totals(v, best, scale, X)
+        if S.min()<TINY: row_of_bins(scores, y, v, best); own_maximum(v, X); S,E = totals(v, best, scale, X)
         for j in range(4):
             for c in range(w+1):
                 x = 4*c-2+j
@@ -210,7 +229,7 @@ def _shares(v, best, scale, R, X, G, adj):
     for k in range(len(v)):
         a,b,i = v[k],v[k,1:],f4(k)
         for c in range(w):
-            s0,s1,s2,s3 = four(a[c], b[c], scale, X, c); m,n = i-left[c],i-right[c]
+            s0,s1,s2,s3 = pixels(a[c], b[c], scale, X, c); m,n = i-left[c],i-right[c]
             s0 *= G[0,c]*(m-R[0,c]); s1 *= G[1,c]*(m-R[1,c]); s2 *= G[2,c]*(n-R[2,c]); s3 *= G[3,c]*(n-R[3,c])
             lo[c] = f4(.875)*s0+f4(.625)*s1+f4(.375)*s2+f4(.125)*s3; hi[c] = f4(.125)*s0+f4(.375)*s1+f4(.625)*s2+f4(.875)*s3
         add_columns(lo, hi, adj[k])
@@ -234,21 +253,21 @@ def backward(
                 x = 4*c-2+j
                 if 0<=x<W: R[j,c] = aux[0,y,x]; X[j,c] = aux[1,y,x]; G[j,c] = g[y,x]/(tau*aux[2,y,x])
         if X.min()<0: _shares(v, best, LOG2E/tau, R, X, G, adj)
-        else: _shares(v, best, LOG2E/tau, R, None, G, adj)
+        else: powers(v, LOG2E/tau); _shares(v, best, LOG2E/tau, R, None, G, adj)
         give_row(adj, y, h, first, grad)
 
 # %% ../../nbs/05_kernels.jit.ipynb #64447873
 BAND = 8 # low-resolution rows
 
 @lru_cache
-def _pool(n): return ThreadPoolExecutor(n, 'stereo_kd')
+def _pool(n, process): return ThreadPoolExecutor(n, 'stereo_kd', torch.set_flush_denormal, (True,)) # a forked process has none of these threads
+
 def each(
     fn,   # function of a job's parts
     jobs, # list of tuples
 ) -> list: # results, in order
-    "Do jobs on as many threads as torch uses"
-    n = min(torch.get_num_threads(), len(jobs))
-    return list(_pool(n).map(lambda j: fn(*j), jobs)) if n>1 else [fn(*j) for j in jobs]
+    "Do jobs on as many threads as torch uses, which take subnormal numbers for zero"
+    return list(_pool(torch.get_num_threads(), os.getpid()).map(lambda j: fn(*j), jobs))
 
 def bands(B, h, H): # list of (image, first row, end)
     "Low-resolution rows in bands, of every image, as far as an image of height H goes"
