@@ -11,6 +11,7 @@ from torch import nn, Tensor
 from stereo_kd.core import normalize
 from stereo_kd.data.io import read_image, write_bytes, write_disparity, write_picture
 from stereo_kd.models.zoo import load_model
+from stereo_kd.occlusion import both_views, fill_unseen
 from stereo_kd.rectify import level_rows, row_offsets
 import tempfile
 from contextvars import Context
@@ -93,6 +94,11 @@ def test_known_shift_any_size_and_scale():
     wide = cv2.normalize(cv2.GaussianBlur(np.random.default_rng(0).random((240,340,3)), (0,0), 2), None, 0, 255, cv2.NORM_MINMAX).astype(np.uint8); left,right = wide[:,:324],wide[:,16:]; moved = level_rows(left, right, (-1.,-2.,0))
     raw,levelled,untouched = (np.abs(predict(Patches(48), left, v, level=l)-16)[:,20:].mean() for v,l in ((moved,False),(moved,True),(right,False)))
     assert levelled<.5*raw and levelled<1.1*untouched, (raw,levelled,untouched)
+    # the first 16 columns have no match in the right view: `borders` continues what lies beside them, at any scale, and leaves the rest alone
+    for scale in (1,2):
+        guessed,filled = (predict(Patches(48), left, right, scale=scale, borders=b) for b in (False,True))
+        off = [np.abs(d-16)[:,:14].mean() for d in (guessed,filled)]; assert off[1]<.5 and off[1]<.2*off[0], off
+        assert (guessed!=filled)[:,:18].any(); test_eq(filled[:,18:], guessed[:,18:])
 
 def test_channels_and_normalisation():
     class Probe(nn.Module):
@@ -224,6 +230,8 @@ def test_command_line():
         want = predict(Net(), l, r)
         code,out,err = script(l, r, '-o', d/'new'/'a.pfm')
         test_eq((code,err), (0,'')); test_eq(out.count('\n'), 1); test_eq(read_disparity(d/'new/a.pfm'), want)
+        black = np.zeros((6,9,3), np.uint8); Image.fromarray(black).save(d/'black.png'); black[:,:3] = 51; Image.fromarray(black).save(d/'edge.png') # 13 px, of which nothing is in view, beside 3 px
+        script(d/'edge.png', d/'black.png', '-o', d/'borders.npy', '--borders'); test_close(read_disparity(d/'borders.npy'), np.full((6,9), 3.))
         script(l, r, '-o', d/'a.png', '--raw', '--device', 'cpu'); test_eq(read_pixels(d/'a.png').dtype, np.uint16)
         script(l, r, '-o', d/'a.png'); test_eq(read_pixels(d/'a.png').shape, (6,9,3))
         script(l, r, '-o', d/'a.ply', '--focal', 100, '--baseline', .1, '--cx', 1, '--cy', 2, '--doffs', 3, '--max_depth', .5)

@@ -1,0 +1,28 @@
+# Generated from nbs/69_occlusion.ipynb; edit the notebook, not this file
+import numpy as np
+from stereo_kd.benchmarks import fill_holes
+import matplotlib.pyplot as plt, torch
+from types import SimpleNamespace
+from fastcore.test import *
+from stereo_kd.core import denormalize
+from stereo_kd.data.synthetic import SyntheticPairs
+from stereo_kd.models.zoo import load_model
+from stereo_kd.occlusion import *
+
+def test_one_row_by_hand():
+    x = np.arange(60)
+    def row(a, b): return np.where((x>=a)&(x<b), 20., 8.)[None]
+    middle,right = row(30, 40),row(10, 20)
+    test_eq(np.flatnonzero(unconfirmed(middle, right)).tolist(), [*range(8),*range(18,28)])
+    test_eq(fill_unseen(middle, right), middle.astype(np.float32)) # out of view, but as it should be; hidden behind the box: not touched
+    border,right = row(0, 30),row(0, 10); guess = border.copy(); guess[0,:20] = np.where(x[:20]%2, 3, 45)
+    test_eq(unconfirmed(guess, right).sum(), 20); test_eq(fill_unseen(guess, right), border.astype(np.float32)); test_eq(fill_unseen(guess, right).dtype, np.float32)
+    inside = border.copy(); inside[0,40:50] = 30; test_eq(unconfirmed(inside, right).sum(), 30); test_eq(fill_unseen(inside, right)[0,40:50], inside[0,40:50]) # wrong, but in view
+    test_eq(unconfirmed(border+.4, right).sum(), 20); assert unconfirmed(border+1.1, right).all(); assert not unconfirmed(border+1.6, right, most=2)[0,31:].any()
+    test_eq(fill_unseen(np.full((2,9), 20.), np.full((2,9), 20.)), np.full((2,9), 20.)) # nothing to continue from
+    test_fail(lambda: unconfirmed(border, right[:,1:]), exc=ValueError, contains='of one size, got (1, 60) and (1, 59)')
+
+def test_other_side_is_the_mirrored_pair():
+    net = lambda a,b: SimpleNamespace(disparity=[None, a[:,0]+10*b[:,1]]) # looks at each pixel alone
+    left,right = torch.rand(2, 3, 4, 6),torch.rand(2, 3, 4, 6)
+    d,d_right = both_views(net, left, right); test_close(d, left[:,0]+10*right[:,1]); test_close(d_right, right[:,0]+10*left[:,1])
