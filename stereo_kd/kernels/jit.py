@@ -187,8 +187,8 @@ def forward(
     for y in range(start, stop):
         read_row(scores, y, u); from_best(u, D//N, best); y0,y1,_ = rows_around(y, h); short = D>N and max(steep[y0], steep[y1])<STEEP; X[:] = 0
         if D>N and not short: expand(u, v)
-        if not short: powers(v, scale)
-        S,E = totals_between(u, best, scale) if short else totals(v, best, scale, None)
+        if short: S,E = totals_between(u, best, scale)
+        else: powers(v, scale); S,E = totals(v, best, scale, None)
         if S.min()<TINY: row_of_bins(scores, y, v, best); own_maximum(v, X); S,E = totals(v, best, scale, X)
         for j in range(4):
             for c in range(w+1):
