@@ -11,7 +11,7 @@ from copy import deepcopy
 from pathlib import Path
 from torch import nn
 from .callback.distill import DistillCallback, Term, ramp
-from .learner import fit, stereo_learner
+from .learner import FrozenNormCallback, fit, stereo_learner
 from .core import pick
 from .losses.feature import FeatureLoss, MapLoss
 from .losses.response import ResponseLoss, tempered_kl, tempered_l1
@@ -80,12 +80,13 @@ def train_stage(
     teacher=None,      # for the latter two
     recipe=dtp_callback, # or `tsnnet_callback`: `recipe(teacher, student, supervision, ...)`
     precision=None,    # see `stereo_learner`
+    frozen_norm:bool=False, # keep BatchNorm's statistics, for steps of one pair
     **kwargs           # for the recipe
 ) -> nn.Module:        # trained, in eval mode; read back if the stage was done
     "Train a network, or take it from the folder if that was done before"
     folder = Path(folder); file = folder/'model.safetensors'
     if file.exists(): return load_model(file, net.spec['name'])
-    cbs = [] if supervision=='truth' else [recipe(teacher, net, supervision, **kwargs)]
+    cbs = [FrozenNormCallback()]*frozen_norm+([] if supervision=='truth' else [recipe(teacher, net, supervision, **kwargs)])
     learn = stereo_learner(dls, net, seed=seed, precision=precision, cbs=cbs)
     history = fit(learn, epochs, lr, folder)
     taught = {} if supervision=='truth' else dict(recipe=recipe.__name__.removesuffix('_callback'), teacher=teacher.spec['name'])

@@ -6,6 +6,7 @@ from fastai.basics import Adam, Callback, L, Learner, Recorder
 from fastai.callback.channelslast import ChannelsLast
 from fastai.callback.fp16 import AMPMode, MixedPrecision
 from fastai.callback import schedule
+from torch.nn.modules.batchnorm import _BatchNorm
 from stereo_kd.core import atomic_write
 from stereo_kd.losses.supervised import SupervisedLoss
 from stereo_kd.metrics import pooled_metrics
@@ -64,6 +65,21 @@ def test_a_killed_distillation_ends_the_same():
         whole,rows = run(f'{d}/a'); test_fail(lambda: run(f'{d}/b', [Kill()]), exc=KeyboardInterrupt); resumed,again = run(f'{d}/b')
         test_eq(rows, again); assert rows[0]['kd']>0
         for p,q in zip(whole, resumed, strict=True): test_eq(p, q)
+
+def test_frozen_norm_keeps_its_statistics():
+    class Net(StereoNet):
+        def __init__(self): super().__init__(48); self.conv = nn.Conv2d(3, 8, 4, 4); self.score = nn.Sequential(nn.Conv2d(12, 48, 1), nn.BatchNorm2d(48))
+        def features(self, image): return [self.conv(image)]
+        def cost_volume(self, left, right): return correlation_volume(left[-1], right[-1], 12)
+        def aggregation(self, volume, left, extras): return [self.score(volume)]
+    dls = StereoDataLoaders.from_synthetic(4, 2, (32,64), bs=1, max_disp=48, device='cpu')
+    def trained(*cbs):
+        torch.manual_seed(0); net = Net(); learn = stereo_learner(dls, net, precision='fp32', cbs=cbs)
+        with learn.no_bar(),learn.no_logging(): fit(learn, 2)
+        return net.score[1]
+    free,frozen = trained(),trained(FrozenNormCallback())
+    test_eq(frozen.running_mean, torch.zeros(48)); test_eq(frozen.num_batches_tracked, torch.tensor(0)); test_ne(free.running_mean, torch.zeros(48))
+    assert not torch.equal(frozen.weight, torch.ones(48)) and not torch.equal(frozen.bias, torch.zeros(48)) # which are still trained
 
 def test_callbacks_come_in_their_places():
     from fastai.callback.training import GradientAccumulation

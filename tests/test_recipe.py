@@ -4,7 +4,7 @@ from copy import deepcopy
 from pathlib import Path
 from torch import nn
 from stereo_kd.callback.distill import DistillCallback, Term, ramp
-from stereo_kd.learner import fit, stereo_learner
+from stereo_kd.learner import FrozenNormCallback, fit, stereo_learner
 from stereo_kd.core import pick
 from stereo_kd.losses.feature import FeatureLoss, MapLoss
 from stereo_kd.losses.response import ResponseLoss, tempered_kl, tempered_l1
@@ -52,6 +52,16 @@ def test_a_finished_chain_is_read_back():
             for p,q in zip(a.state_dict().values(), b.state_dict().values(), strict=True): test_eq(p, q)
         test_eq([read_card(f'{d}/{k}/model.safetensors')['meta']['supervision'] for k in ('student','prune1')], ['both','teacher'])
         assert 'kd' in read_card(f'{d}/student/model.safetensors')['meta']['history'][0]
+
+def test_a_stage_can_leave_the_statistics():
+    torch.manual_seed(0); dls = StereoDataLoaders.from_synthetic(2, 1, (32,64), bs=1, max_disp=48, device='cpu')
+    def changed(**kw):
+        with tempfile.TemporaryDirectory() as d:
+            net = create_model('dtpnet', max_disp=48, stem=8, width=16); before = {k:v.clone() for k,v in net.state_dict().items()}
+            after = train_stage(net, dls, 1, d, precision='fp32', **kw).state_dict()
+        return [k for k in before if not torch.equal(before[k], after[k])]
+    assert not any('running' in k for k in changed(frozen_norm=True)) and any(k.endswith('weight') for k in changed(frozen_norm=True))
+    assert any('running' in k for k in changed())
 
 def test_supervision_is_checked():
     net,other = create_model('dtpnet', max_disp=48),create_model('dtpnet', max_disp=96)
