@@ -16,6 +16,7 @@ from fastcore.test import *
 from stereo_kd.data.synthetic import SyntheticPairs
 from stereo_kd.models.base import StereoNet, StereoOutput
 from stereo_kd.models.zoo import create_model
+import pytest
 from stereo_kd.evaluate import *
 
 def test_rows_tell_errors_and_masks():
@@ -36,6 +37,7 @@ def test_costs_come_with_their_conditions():
     assert row['ms_median']<=row['ms_p90'] and row['device'] and row['threads']>=1 and row['size']=='32x64' and 0<row['macs_g']<row['thop_g']
     assert net.training # left as it was
 
+@pytest.mark.data
 def test_real_pairs_where_there_are_some():
     from stereo_kd.testing import real_data
     from unittest.mock import patch as mock
