@@ -2,16 +2,17 @@
 import torch
 from copy import deepcopy
 from pathlib import Path
+from typing import NamedTuple
 from torch import nn
 from stereo_kd.callback.distill import DistillCallback, Term, ramp
 from stereo_kd.learner import FrozenNormCallback, fit, stereo_learner
-from stereo_kd.core import pick
+from stereo_kd.core import pick, set_seed
 from stereo_kd.losses.feature import FeatureLoss, MapLoss
 from stereo_kd.losses.response import ResponseLoss, tempered_kl, tempered_l1
 from stereo_kd.models.tsnnet import TSNnet
 from stereo_kd.models.widths import widths
-from stereo_kd.models.zoo import load_model, read_card, save_model
-from stereo_kd.prune.loop import prune_loop
+from stereo_kd.models.zoo import create_model, load_model, read_card, save_model
+from stereo_kd.prune.loop import prune_loop, ratio_for
 import tempfile, torch
 from fastcore.test import *
 from stereo_kd.data.loaders import StereoDataLoaders
@@ -79,3 +80,22 @@ def test_all_terms_of_the_cascade_train():
         meta = read_card(f'{d}/model.safetensors')['meta']; test_eq([meta['recipe'],meta['teacher']], ['tsnnet','tsnnet_student'])
         assert all(meta['history'][0][k]>0 for k in terms), meta['history']
         test_eq(list(n.state_dict()), list(create_model('tsnnet_naive', max_disp=48).state_dict()))
+
+def test_a_plan_is_carried_out():
+    import shutil
+    from unittest.mock import patch
+    from fastai.basics import Learner
+    from stereo_kd.bench import count_params
+    def loaders(pairs, seed): return StereoDataLoaders.from_synthetic(4, 2, (32,64), seed=seed, bs=dict(two=2, one=1)[pairs], max_disp=48, device='cpu')
+    plan = {'a/first': Step('dtpnet', 'two', 0, 1), 'a/left': Step('a/first', 'two', 1, 2, teacher='a/first'), 'a/right': Step('a/first', 'one', 2, 1), 'a/mean': Step('a/left+a/right'),
+            'a/half': Step('a/mean', 'two', 3, 1, teacher='a/mean', prune=2)}
+    with tempfile.TemporaryDirectory() as d:
+        p = Plan(plan, d, loaders, args=dict(dtpnet=dict(max_disp=48, stem=16, width=32)))
+        half = p.make('a/half'); first,left,right,mean = (p.kept(k).state_dict() for k in list(plan)[:4])
+        k = next(k for k in first if k.endswith('running_mean')); test_eq(first[k], right[k]); test_eq(torch.equal(first[k], left[k]), False)
+        test_close(mean[k], (left[k]+right[k])/2, eps=1e-6); assert .4<count_params(half)/count_params(p.kept('a/mean'))<.6
+        test_eq([p.kept(k).card['meta']['supervision'] for k in ('a/first','a/left','a/half')], ['truth','both','both'])
+        for k in list(plan)[:4]: shutil.rmtree(f'{d}/{k}') # what a later checkpoint has made needless
+        with patch.object(Learner, 'fit', side_effect=AssertionError('trained again')): test_eq(p.make('a/half').card, half.card)
+        test_eq(p.way('a/half'), ['a/first','a/left','a/right','a/half']); test_eq([p.n_steps(k) for k in plan], [2,4,4,0,6])
+        test_fail(lambda: Plan(dict(reversed(plan.items())), d, loaders), exc=ValueError, contains='a/half needs a/mean, which must stand before it')
