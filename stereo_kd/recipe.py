@@ -143,6 +143,7 @@ class Step(NamedTuple):
     lr:float=2e-3    # highest learning rate
     teacher:str=''   # a checkpoint that teaches beside the truth; '': truth alone
     prune:int=0      # in how many prunings to halve the parameters first, half the rate and no teacher after each
+    frozen_norm:bool=False # keep BatchNorm's statistics
 
 # %% ../nbs/65_recipe.ipynb #10093d5e
 class Plan:
@@ -173,7 +174,7 @@ class Plan:
         net,dls = nets[0],self.loaders(s.pairs, self.seed+s.data_seed)
         taught = dict(supervision='both', teacher=self.kept(s.teacher) or load_model(s.teacher.split('/')[0])) if s.teacher else {}
         if s.prune: net = prune_stages(net, dls, s.prune, self.folder/key, ratio_for(net, keep=.5, steps=s.prune), lr=s.lr/2, seed=self.seed)[-1]
-        return train_stage(net, dls, s.epochs, self.folder/key, s.lr, self.seed, frozen_norm=dls.train.bs==1, **taught)
+        return train_stage(net, dls, s.epochs, self.folder/key, s.lr, self.seed, frozen_norm=s.frozen_norm, **taught)
 
     def way(self, key):
         "The checkpoints that were trained on the way to this one, itself included"

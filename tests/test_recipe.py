@@ -87,7 +87,7 @@ def test_a_plan_is_carried_out():
     from fastai.basics import Learner
     from stereo_kd.bench import count_params
     def loaders(pairs, seed): return StereoDataLoaders.from_synthetic(4, 2, (32,64), seed=seed, bs=dict(two=2, one=1)[pairs], max_disp=48, device='cpu')
-    plan = {'a/first': Step('dtpnet', 'two', 0, 1), 'a/left': Step('a/first', 'two', 1, 2, teacher='a/first'), 'a/right': Step('a/first', 'one', 2, 1), 'a/mean': Step('a/left+a/right'),
+    plan = {'a/first': Step('dtpnet', 'two', 0, 1), 'a/left': Step('a/first', 'two', 1, 2, teacher='a/first'), 'a/right': Step('a/first', 'one', 2, 1, frozen_norm=True), 'a/mean': Step('a/left+a/right'),
             'a/half': Step('a/mean', 'two', 3, 1, teacher='a/mean', prune=2)}
     with tempfile.TemporaryDirectory() as d:
         p = Plan(plan, d, loaders, args=dict(dtpnet=dict(max_disp=48, stem=16, width=32)))
