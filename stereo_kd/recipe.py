@@ -81,7 +81,7 @@ def train_stage(
     teacher=None,      # for the latter two
     recipe=dtp_callback, # or `tsnnet_callback`: `recipe(teacher, student, supervision, ...)`
     precision=None,    # see `stereo_learner`
-    frozen_norm:bool=False, # keep BatchNorm's statistics, for steps of one pair
+    frozen_norm:bool=False, # keep BatchNorm's statistics
     **kwargs           # for the recipe
 ) -> nn.Module:        # trained, in eval mode; read back if the stage was done
     "Train a network, or take it from the folder if that was done before"
@@ -97,10 +97,10 @@ def train_stage(
 
 # %% ../nbs/65_recipe.ipynb #9069cae2
 def mean_weights(
-    stages,        # folders of `train_stage`, of one training or of several that began alike
+    stages,        # folders of `train_stage`, each trained from the one before
     folder,        # of the mean
 ) -> nn.Module:    # in eval mode
-    "The network in the middle of several stages"
+    "The network in the middle of several stages of one training"
     nets = [load_model(Path(s)/'model.safetensors') for s in stages]; last = nets[-1]; states = [n.state_dict() for n in nets]
     for n,s in zip(nets, stages):
         if any(n.card[k]!=last.card[k] for k in ('name','args','widths')): raise ValueError(f"{s} holds another network than {stages[-1]}: no mean of the two")
