@@ -10,9 +10,10 @@ __all__ = ['Augmented', 'DistillCallback', 'FeatureLoss', 'MapLoss', 'Mixed', 'P
            'fill_holes', 'fill_unseen', 'fit', 'folder', 'judged', 'kitti2012', 'kitti2015', 'latency', 'level_rows',
            'list_models', 'list_splits', 'load_model', 'middlebury', 'module_table', 'normalize', 'official', 'predict',
            'prune_loop', 'prune_stages', 'prune_step', 'ramp', 'ratio_for', 'read_calib', 'read_card', 'read_disparity',
-           'read_image', 'recalibrate', 'row_offsets', 'save_model', 'sceneflow', 'score', 'set_seed', 'sgbm',
+           'read_image', 'recalibrate', 'refine', 'row_offsets', 'save_model', 'sceneflow', 'score', 'set_seed', 'sgbm',
            'shipped', 'stereo_learner', 'tempered_kl', 'tempered_l1', 'thop_macs', 'train_stage', 'tsnnet_callback',
-           'unconfirmed', 'use', 'warp_error', 'write_disparity', 'write_picture', 'write_submission']
+           'unconfirmed', 'use', 'warp_error', 'weighted_median', 'write_disparity', 'write_picture',
+           'write_submission']
 
 # %% ../nbs/79_all.ipynb #b7c917bd
 from .bench import count_macs, count_params, latency, module_table, thop_macs
@@ -38,7 +39,8 @@ from .losses.response import ResponseLoss, tempered_kl, tempered_l1
 from .losses.supervised import SupervisedLoss, bin_cross_entropy
 from .models.base import StereoNet, StereoOutput
 from .models.zoo import create_model, list_models, load_model, read_card, save_model, shipped
-from .occlusion import fill_unseen, unconfirmed
+from .occlusion import fill_unseen, refine, unconfirmed
+from .outlines import weighted_median
 from .predict import predict
 from .prune.loop import prune_loop, prune_step, ratio_for, recalibrate
 from .recipe import dtp_callback, prune_stages, train_stage, tsnnet_callback
@@ -54,6 +56,6 @@ _all_ = ['Augmented', 'DistillCallback', 'FeatureLoss', 'MapLoss', 'Mixed', 'Pai
          'eth3d', 'evaluate', 'fill_background', 'fill_holes', 'fill_unseen', 'fit', 'folder', 'judged', 'kitti2012', 'kitti2015',
          'latency', 'level_rows', 'list_models', 'list_splits', 'load_model', 'middlebury', 'module_table', 'normalize', 'official',
          'predict', 'prune_loop', 'prune_stages', 'prune_step', 'ramp', 'ratio_for', 'read_calib', 'read_card', 'read_disparity', 'read_image',
-         'recalibrate', 'row_offsets', 'save_model', 'sceneflow', 'score', 'set_seed', 'sgbm', 'shipped', 'stereo_learner', 'tempered_kl',
-         'tempered_l1', 'thop_macs', 'train_stage', 'tsnnet_callback', 'unconfirmed', 'use', 'warp_error', 'write_disparity', 'write_picture',
+         'recalibrate', 'refine', 'row_offsets', 'save_model', 'sceneflow', 'score', 'set_seed', 'sgbm', 'shipped', 'stereo_learner', 'tempered_kl',
+         'tempered_l1', 'thop_macs', 'train_stage', 'tsnnet_callback', 'unconfirmed', 'use', 'warp_error', 'weighted_median', 'write_disparity', 'write_picture',
          'write_submission']

@@ -18,7 +18,7 @@ from torch import nn, Tensor
 from .core import normalize
 from .data.io import read_image, write_bytes, write_disparity, write_picture
 from .models.zoo import load_model
-from .occlusion import both_views, fill_unseen
+from .occlusion import both_views, refine as refined
 from .rectify import level_rows, row_offsets
 
 # %% ../nbs/73_predict.ipynb #84143b42
@@ -99,14 +99,15 @@ def predict(
     right,           # same size; same row = same row of the scene
     scale:float=1.,  # the network sees the pair at this multiple of its size
     level:bool=False,# put the rows of `right` where those of `left` are first, see `rectify`
-    borders:bool=False,# fill what lies outside of the right view from what both views agree on, see `occlusion`
+    refine:str='',   # 'outlines' puts these where the picture has them; 'both' also asks the right view, in twice the time; see `occlusion`
 ) -> np.ndarray:     # float32 (H,W), disparity in px of `left`
     "Disparity of one rectified pair"
     x = [to_image(left, 'left'), to_image(right, 'right')]
     (h,w),(rh,rw) = (v.shape[1:] for v in x)
     if (h,w)!=(rh,rw): raise ValueError(f"left is {w}x{h} px and right {rw}x{rh} px: a rectified pair has one size")
     if not (math.isfinite(scale) and scale>0): raise ValueError(f"scale must be positive, got {scale}")
-    net = _network(net)
+    if refine not in ('','outlines','both'): raise ValueError(f"refine must be 'outlines', 'both', or '' for neither, got {refine!r}")
+    net,view = _network(net),x[0].permute(1,2,0).numpy()
     if level: x[1] = _levelled(*x)
     size = max(1, round(h*scale)),max(1, round(w*scale))
     _check_width(size[1], net.max_disp, scale)
@@ -114,10 +115,10 @@ def predict(
     x = torch.stack(x).to(like.device)
     if size!=(h,w): x = _resize(x, size, antialias=True)
     pair = normalize(x).to(like.dtype)[:,None]
-    with evaluating(net): disps = torch.cat(both_views(net, *pair) if borders else [net(*pair).disparity[-1]]).float()
+    with evaluating(net): disps = torch.cat(both_views(net, *pair) if refine=='both' else [net(*pair).disparity[-1]]).float()
     if size!=(h,w): disps = _resize(disps[None], (h,w))[0]*(w/size[1])
     disps = disps.cpu().numpy()
-    return fill_unseen(*disps) if borders else disps[0]
+    return refined(disps[0], view, *disps[1:]) if refine else disps[0]
 
 # %% ../nbs/73_predict.ipynb #5eb80da1
 def to_depth(
@@ -183,7 +184,7 @@ def predict_file(
     scale:float=1.,          # the network sees the pair at this multiple of its size
     device:str=None,         # cpu, cuda, cuda:1 ...; None: the GPU if there is one
     level:bool=False,        # put the rows of `right` where those of `left` are first
-    borders:bool=False,      # fill what lies outside of the right view
+    refine:str='',           # 'outlines' or 'both'
     raw:bool=False,          # .png as KITTI stores it (16 bit, x 256) instead of colours
     color_max:float=None,    # .png in colours: px of the last one; None: the map's own range
     focal:float=None,        # .ply: px
@@ -195,7 +196,7 @@ def predict_file(
     left,right = to_image(left, 'left'),to_image(right, 'right')
     net = _network(model).to(device)
     start = time.perf_counter()
-    disp = predict(net, left, right, scale, level, borders)
+    disp = predict(net, left, right, scale, level, refine)
     seconds = time.perf_counter()-start
     if suffix=='.ply': write_ply(out, disp, left, focal, baseline, **kw)
     elif suffix=='.png' and not raw: write_picture(out, disp, color_max)
@@ -225,7 +226,7 @@ def stereo_predict(
     scale:float=1.,          # run at this multiple of the size: below 1 is faster, above 1 finer
     device:str=None,         # cpu, cuda, cuda:1 ...; default: the GPU if there is one
     level:bool=False,        # put the rows of the right picture where those of the left one are first
-    borders:bool=False,      # fill what lies outside of the right picture; twice the time
+    refine:str='',           # outlines: put these where the picture has them; both: also ask the right picture, in twice the time
     raw:bool=False,          # .png as KITTI stores it (16 bit, x 256) instead of colours
     color_max:float=None,    # .png: disparity of the last colour, px; default: the map's own range
     focal:float=None,        # .ply: focal length, px
@@ -237,7 +238,7 @@ def stereo_predict(
 ):
     "Disparity of a rectified pair, as a picture, as numbers or as a point cloud"
     cv2.utils.logging.setLogLevel(0) # a damaged file gets our sentence, not OpenCV's too
-    try: predict_file(left, right, o, model, scale, device, level, borders, raw, color_max, focal, baseline, cx=cx, cy=cy, doffs=doffs, max_depth=max_depth)
+    try: predict_file(left, right, o, model, scale, device, level, refine, raw, color_max, focal, baseline, cx=cx, cy=cy, doffs=doffs, max_depth=max_depth)
     except (ValueError, OSError, torch.OutOfMemoryError) as e:
         print(f'stereo_predict: {_sentence(e)}', file=sys.stderr)
         sys.exit(2)

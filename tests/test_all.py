@@ -22,7 +22,8 @@ from stereo_kd.losses.response import ResponseLoss, tempered_kl, tempered_l1
 from stereo_kd.losses.supervised import SupervisedLoss, bin_cross_entropy
 from stereo_kd.models.base import StereoNet, StereoOutput
 from stereo_kd.models.zoo import create_model, list_models, load_model, read_card, save_model, shipped
-from stereo_kd.occlusion import fill_unseen, unconfirmed
+from stereo_kd.occlusion import fill_unseen, refine, unconfirmed
+from stereo_kd.outlines import weighted_median
 from stereo_kd.predict import predict
 from stereo_kd.prune.loop import prune_loop, prune_step, ratio_for, recalibrate
 from stereo_kd.recipe import dtp_callback, prune_stages, train_stage, tsnnet_callback

@@ -1,7 +1,8 @@
 # Generated from nbs/69_occlusion.ipynb; edit the notebook, not this file
 import numpy as np
 from stereo_kd.benchmarks import fill_holes
-import matplotlib.pyplot as plt, torch
+from stereo_kd.outlines import weighted_median
+import matplotlib.pyplot as plt, pandas as pd, torch
 from types import SimpleNamespace
 from fastcore.test import *
 from stereo_kd.core import denormalize
@@ -26,3 +27,12 @@ def test_other_side_is_the_mirrored_pair():
     net = lambda a,b: SimpleNamespace(disparity=[None, a[:,0]+10*b[:,1]]) # looks at each pixel alone
     left,right = torch.rand(2, 3, 4, 6),torch.rand(2, 3, 4, 6)
     d,d_right = both_views(net, left, right); test_close(d, left[:,0]+10*right[:,1]); test_close(d_right, right[:,0]+10*left[:,1])
+
+def test_hidden_strip_goes_to_the_wall():
+    y,x = np.mgrid[:40,:80]; box = (y>=8)&(y<32)&(x>=40)&(x<60); image = np.where(box, 200, 60).astype(np.uint8)
+    truth,right = np.where(box, 20., 8.),np.where((y>=8)&(y<32)&(x>=20)&(x<40), 20., 8.); guess = np.where((y>=8)&(y<32)&(x>=28)&(x<60), 20., 8.)
+    wrong = lambda d: (abs(d-truth)>1).sum()
+    test_eq(wrong(guess), 24*12); assert wrong(refine(guess, image))>100; assert wrong(refine(guess, image, right))<50
+    assert wrong(refine(guess, image, right, doubt=1))>100
+    left_box = np.where(x<30, 20., 8.); seen = np.where(x<10, 20., 8.); torn = left_box.copy(); torn[:,:20] = np.where(x[:,:20]%2, 3, 45)
+    test_eq(refine(torn, np.where(x<30, 200, 60).astype(np.uint8), seen), left_box.astype(np.float32)) # the border, as `fill_unseen` continues it

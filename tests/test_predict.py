@@ -11,7 +11,7 @@ from torch import nn, Tensor
 from stereo_kd.core import normalize
 from stereo_kd.data.io import read_image, write_bytes, write_disparity, write_picture
 from stereo_kd.models.zoo import load_model
-from stereo_kd.occlusion import both_views, fill_unseen
+from stereo_kd.occlusion import both_views, refine as refined
 from stereo_kd.rectify import level_rows, row_offsets
 import tempfile
 from contextvars import Context
@@ -94,11 +94,12 @@ def test_known_shift_any_size_and_scale():
     wide = cv2.normalize(cv2.GaussianBlur(np.random.default_rng(0).random((240,340,3)), (0,0), 2), None, 0, 255, cv2.NORM_MINMAX).astype(np.uint8); left,right = wide[:,:324],wide[:,16:]; moved = level_rows(left, right, (-1.,-2.,0))
     raw,levelled,untouched = (np.abs(predict(Patches(48), left, v, level=l)-16)[:,20:].mean() for v,l in ((moved,False),(moved,True),(right,False)))
     assert levelled<.5*raw and levelled<1.1*untouched, (raw,levelled,untouched)
-    # the first 16 columns have no match in the right view: `borders` continues what lies beside them, at any scale, and leaves the rest alone
+    # the first 16 columns have no match in the right view: `refine='both'` continues what lies beside them, at any scale, and leaves nearly all of the rest alone
     for scale in (1,2):
-        guessed,filled = (predict(Patches(48), left, right, scale=scale, borders=b) for b in (False,True))
+        guessed,filled = (predict(Patches(48), left, right, scale=scale, refine=r) for r in ('','both'))
         off = [np.abs(d-16)[:,:14].mean() for d in (guessed,filled)]; assert off[1]<.5 and off[1]<.2*off[0], off
-        assert (guessed!=filled)[:,:18].any(); test_eq(filled[:,18:], guessed[:,18:])
+        assert (guessed!=filled)[:,:18].any(); assert (filled!=guessed)[:,18:].mean()<.05
+        test_eq(predict(Patches(48), left, right, scale=scale, refine='outlines'), refined(guessed, left)); assert (refined(guessed, left)!=guessed).any()
 
 def test_channels_and_normalisation():
     class Probe(nn.Module):
@@ -231,7 +232,7 @@ def test_command_line():
         code,out,err = script(l, r, '-o', d/'new'/'a.pfm')
         test_eq((code,err), (0,'')); test_eq(out.count('\n'), 1); test_eq(read_disparity(d/'new/a.pfm'), want)
         black = np.zeros((6,9,3), np.uint8); Image.fromarray(black).save(d/'black.png'); black[:,:3] = 51; Image.fromarray(black).save(d/'edge.png') # 13 px, of which nothing is in view, beside 3 px
-        script(d/'edge.png', d/'black.png', '-o', d/'borders.npy', '--borders'); test_close(read_disparity(d/'borders.npy'), np.full((6,9), 3.))
+        script(d/'edge.png', d/'black.png', '-o', d/'refined.npy', '--refine', 'both'); test_close(read_disparity(d/'refined.npy'), np.full((6,9), 3.))
         script(l, r, '-o', d/'a.png', '--raw', '--device', 'cpu'); test_eq(read_pixels(d/'a.png').dtype, np.uint16)
         script(l, r, '-o', d/'a.png'); test_eq(read_pixels(d/'a.png').shape, (6,9,3))
         script(l, r, '-o', d/'a.ply', '--focal', 100, '--baseline', .1, '--cx', 1, '--cy', 2, '--doffs', 3, '--max_depth', .5)
@@ -239,7 +240,7 @@ def test_command_line():
         (d/'half.png').write_bytes(l.read_bytes()[:60]); Image.new('RGB', (8,6)).save(d/'small.png')
         for args,words in {('none.png',r,'-o',d/'b.png'):'none.png does not exist', (l,d/'half.png','-o',d/'b.png'):'half.png is a truncated or damaged PNG',
             (l,d/'small.png','-o',d/'b.png'):'left is 9x6 px and right 8x6 px', (l,r,'-o',d/'b.gif'):'b.gif: the output must end in', (l,r,'-o',d/'b.ply'):'needs --focal (px) and --baseline',
-            (l,r,'-o',d/'b.png','--scale',.5):'4 px wide after scaling', (l,r,'-o',d/'b.png','--model','none'):'unknown model none', (l,r,'-o',d/'b.pfm','--raw'):'--raw is for .png',
+            (l,r,'-o',d/'b.png','--scale',.5):'4 px wide after scaling', (l,r,'-o',d/'b.png','--model','none'):'unknown model none', (l,r,'-o',d/'b.pfm','--raw'):'--raw is for .png', (l,r,'-o',d/'b.pfm','--refine','all'):"refine must be 'outlines', 'both'",
             (l,r,'-o',d/'b.png','--device','gpu9'):"unknown device 'gpu9'", (l,r,'-o',d/'b.png','--device','cuda:99'):'no device cuda:99', (l,r,'-o',l/'b.png'):'cannot write'}.items():
             code,out,err = script(*args)
             test_eq((code,out), (2,'')); assert words in err and err.startswith('stereo_predict: ') and err.count('\n')==1 and 'Errno' not in err, err
