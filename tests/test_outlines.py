@@ -1,7 +1,7 @@
 # Generated from nbs/67_outlines.ipynb; edit the notebook, not this file
 import numpy as np
 from stereo_kd.kernels.jit import each
-import matplotlib.pyplot as plt, pandas as pd, torch
+import cv2, matplotlib.pyplot as plt, pandas as pd, torch
 from fastcore.test import *
 from stereo_kd.core import denormalize
 from stereo_kd.data.synthetic import SyntheticPairs
