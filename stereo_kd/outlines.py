@@ -7,7 +7,7 @@ __all__ = ['weighted_median']
 
 # %% ../nbs/67_outlines.ipynb #636cc0f7
 import numpy as np
-from .kernels.jit import each
+from .data.io import to_uint8
 
 # %% ../nbs/67_outlines.ipynb #756778f9
 def _check_maps(disp, image, trust):
@@ -15,11 +15,6 @@ def _check_maps(disp, image, trust):
         if v.ndim!=2 or v.shape!=image.shape[:2]: raise ValueError(f"disp and trust must be (H,W) for an image of (H,W,3), got {name} {v.shape} for {image.shape}")
     if not np.isfinite(disp).all(): raise ValueError(f"disp has {(~np.isfinite(disp)).sum()} pixels that are nan or inf; fill them first, see `fill_holes`")
     if not (trust>=0).all(): raise ValueError("trust must not be negative")
-
-def _bytes(image):
-    "(H,W) or (H,W,C), uint8 or in [0,1] -> int32 (H,W,C) of 0 to 255"
-    a = np.asarray(image); a = a if a.ndim==3 else a[...,None]
-    return (a if a.dtype==np.uint8 else np.round(255*a.clip(0, 1))).astype(np.int32)
 
 # %% ../nbs/67_outlines.ipynb #d2e7076a
 def weighted_median(
@@ -33,11 +28,11 @@ def weighted_median(
     part:float=.3,    # of all weight: a pixel stays if as much agrees; 0: all stay, above 1: none
 ) -> np.ndarray:      # float32 (H,W)
     "Outvote pixels that those of their colour around them contradict (Ma et al., ICCV 2013)"
-    from stereo_kd.kernels.median import rows
-    disp,image = np.asarray(disp, np.float32),_bytes(image); trust = np.ones_like(disp) if trust is None else np.asarray(trust, np.float32); _check_maps(disp, image, trust)
+    from stereo_kd.kernels import jit, median # compiled when first needed
+    disp,image = np.asarray(disp, np.float32),np.atleast_3d(to_uint8(image)).astype(np.int32); trust = np.ones_like(disp) if trust is None else np.asarray(trust, np.float32); _check_maps(disp, image, trust)
     if step<1 or radius<step: raise ValueError(f"radius must be at least step, and step at least 1, got {radius} and {step}")
     C,r = image.shape[2],radius//step*step; table = np.exp(-np.arange(255*C+1)/(255*C*sigma)).astype(np.float32)
     padded = [np.pad(disp, r, mode='edge'), np.pad(image, [(r,r),(r,r),(0,0)], mode='edge'), np.pad(trust, r)] # outside, nothing is trusted
     out,H = disp.copy(),len(disp)
-    each(lambda a: rows(*padded, table, out, r, step, np.float32(near), np.float32(part), a, min(a+16, H)), [(a,) for a in range(0, H, 16)])
+    jit.each(lambda a: median.rows(*padded, table, out, r, step, np.float32(near), np.float32(part), a, min(a+16, H)), [(a,) for a in range(0, H, 16)])
     return out

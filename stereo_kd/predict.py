@@ -107,7 +107,7 @@ def predict(
     if (h,w)!=(rh,rw): raise ValueError(f"left is {w}x{h} px and right {rw}x{rh} px: a rectified pair has one size")
     if not (math.isfinite(scale) and scale>0): raise ValueError(f"scale must be positive, got {scale}")
     if refine not in ('','outlines','both'): raise ValueError(f"refine must be 'outlines', 'both', or '' for neither, got {refine!r}")
-    net,view = _network(net),x[0].permute(1,2,0).numpy()
+    net,view = _network(net),x[0].clamp(0, 1).permute(1,2,0).numpy()
     if level: x[1] = _levelled(*x)
     size = max(1, round(h*scale)),max(1, round(w*scale))
     _check_width(size[1], net.max_disp, scale)

@@ -8,6 +8,7 @@ __all__ = ['sgbm_modes', 'sgbm_settings', 'sgbm']
 # %% ../nbs/72_sgbm.ipynb #99f7167e
 import cv2, numpy as np
 from .benchmarks import fill_holes
+from .data.io import to_uint8
 
 # %% ../nbs/72_sgbm.ipynb #de75bc40
 sgbm_modes = { # from fast to thorough
@@ -29,15 +30,6 @@ def sgbm_settings(
                 P1=8*3*block**2, P2=32*3*block**2, preFilterCap=63, disp12MaxDiff=1,
                 uniquenessRatio=10, speckleWindowSize=100, speckleRange=2, mode=sgbm_modes[mode])
 
-# %% ../nbs/72_sgbm.ipynb #c370fe44
-def _to_uint8(image, name):
-    x = np.asarray(image)
-    if x.ndim not in (2,3) or x.shape[2:] not in ((),(1,),(3,)): raise ValueError(f"{name} must be (H,W) or (H,W,3), got {x.shape}")
-    if x.dtype==np.uint8: return x
-    if x.dtype.kind!='f' or not np.isfinite(x).all() or x.min()<0 or x.max()>1:
-        raise ValueError(f"{name} must be uint8, or floating point in [0,1] without nan, got {x.dtype} from {x.min():g} to {x.max():g}")
-    return np.round(x*255).astype(np.uint8)
-
 # %% ../nbs/72_sgbm.ipynb #78ee2973
 def sgbm(
     left,              # (H,W,3) or (H,W), uint8 or float in [0,1]
@@ -49,7 +41,7 @@ def sgbm(
     pad:bool=True,     # search near the left border too; else its first `max_disp` columns are holes
 ) -> np.ndarray:       # float32 (H,W) in px
     "Disparity by OpenCV's semi-global matching"
-    left,right = _to_uint8(left, 'left'),_to_uint8(right, 'right')
+    left,right = to_uint8(left, 'left'),to_uint8(right, 'right')
     if left.shape!=right.shape: raise ValueError(f"left and right must have the same shape, got {left.shape} != {right.shape}")
     kw = sgbm_settings(max_disp, min_disp, mode)
     cols = min_disp+kw['numDisparities'] if pad else 0

@@ -76,6 +76,11 @@ def test_damaged_files_are_named():
         test_fail(lambda: read_image(d/'int.tiff'), exc=ValueError, contains='int.tiff holds int32')
     cv2.utils.logging.setLogLevel(level)
 
+def test_bytes_of_any_image():
+    x = np.arange(256, dtype=np.uint8).reshape(16,16); test_eq(to_uint8(x), x); test_eq(to_uint8(x/255), x); test_eq(to_uint8(np.float32(x/255)[...,None]), x[...,None])
+    for bad,words in ((x/1., 'view must be uint8, or floating point in [0,1] without nan, got float64 from 0 to 255'), (x.astype(np.uint16), 'got uint16'), (x-np.inf, 'without nan'), (x[0], 'view must be (H,W) or (H,W,3), got (16,)'), (np.dstack([x,x]), 'got (16, 16, 2)')):
+        test_fail(lambda: to_uint8(bad, 'view'), exc=ValueError, contains=words)
+
 def test_pfm_by_hand():
     with tempfile.TemporaryDirectory() as d:
         f = Path(d)/'a.pfm'

@@ -1,6 +1,6 @@
 # Generated from nbs/67_outlines.ipynb; edit the notebook, not this file
 import numpy as np
-from stereo_kd.kernels.jit import each
+from stereo_kd.data.io import to_uint8
 import cv2, matplotlib.pyplot as plt, pandas as pd, torch
 from fastcore.test import *
 from stereo_kd.core import denormalize
@@ -45,5 +45,5 @@ def test_trust_decides():
 def test_refuses_bad_maps():
     disp,image = np.zeros((9,12)),np.zeros((9,12,3), np.uint8)
     for kw,words in ((dict(image=image[:,1:]), 'got disp (9, 12) for (9, 11, 3)'), (dict(trust=disp[1:]), 'got trust (8, 12)'), (dict(trust=disp-1), 'must not be negative'),
-                     (dict(disp=np.where(np.eye(9,12)>0, np.nan, disp)), 'disp has 9 pixels that are nan or inf'), (dict(radius=3), 'radius must be at least step'), (dict(step=0), 'step at least 1, got 8 and 0')):
+                     (dict(disp=np.where(np.eye(9,12)>0, np.nan, disp)), 'disp has 9 pixels that are nan or inf'), (dict(radius=3), 'radius must be at least step'), (dict(image=image+7.), 'image must be uint8, or floating point in [0,1]'), (dict(step=0), 'step at least 1, got 8 and 0')):
         test_fail(lambda: weighted_median(**{**dict(disp=disp, image=image), **kw}), exc=ValueError, contains=words)

@@ -1,6 +1,7 @@
 # Generated from nbs/72_sgbm.ipynb; edit the notebook, not this file
 import cv2, numpy as np
 from stereo_kd.benchmarks import fill_holes
+from stereo_kd.data.io import to_uint8
 from fastcore.test import *
 from IPython.display import Markdown
 import matplotlib.pyplot as plt
