@@ -21,8 +21,7 @@ def weighted_median(
     disp:np.ndarray,  # (H,W), px, of the left view
     image:np.ndarray, # (H,W,3) or (H,W), the left view, uint8 or in [0,1]
     trust=None,       # (H,W), how much a disparity counts, 0 or more; None: all the same
-    radius:int=8,     # px, of the square that votes
-    step:int=4,       # px between votes
+    reach=(3,8),      # px, rows and columns from a pixel that vote, on either side, rising
     sigma:float=.05,  # difference in colour, a mean over channels of [0,1], at which a vote counts 1/e
     near:float=2.,    # px that a vote may differ from the pixel to agree with it
     part:float=.3,    # of all weight: a pixel stays if as much agrees; 0: all stay, above 1: none
@@ -30,9 +29,9 @@ def weighted_median(
     "Outvote pixels that those of their colour around them contradict (Ma et al., ICCV 2013)"
     from stereo_kd.kernels import jit, median # compiled when first needed
     disp,image = np.asarray(disp, np.float32),np.atleast_3d(to_uint8(image)).astype(np.int32); trust = np.ones_like(disp) if trust is None else np.asarray(trust, np.float32); _check_maps(disp, image, trust)
-    if step<1 or radius<step: raise ValueError(f"radius must be at least step, and step at least 1, got {radius} and {step}")
-    C,r = image.shape[2],radius//step*step; table = np.exp(-np.arange(255*C+1)/(255*C*sigma)).astype(np.float32)
+    if not len(reach) or any(b<=a for a,b in zip((0,*reach), reach)): raise ValueError(f"reach must be rising and above 0, got {reach}")
+    C,r = image.shape[2],reach[-1]; grid = r+np.array([-a for a in reach[::-1]]+[0,*reach]); table = np.exp(-np.arange(255*C+1)/(255*C*sigma)).astype(np.float32)
     padded = [np.pad(disp, r, mode='edge'), np.pad(image, [(r,r),(r,r),(0,0)], mode='edge'), np.pad(trust, r)] # outside, nothing is trusted
     out,H = disp.copy(),len(disp)
-    jit.each(lambda a: median.rows(*padded, table, out, r, step, np.float32(near), np.float32(part), a, min(a+16, H)), [(a,) for a in range(0, H, 16)])
+    jit.each(lambda a: median.rows(*padded, table, out, grid, np.float32(near), np.float32(part), a, min(a+16, H)), [(a,) for a in range(0, H, 16)])
     return out

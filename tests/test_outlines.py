@@ -10,8 +10,8 @@ from stereo_kd.outlines import *
 
 def test_as_numpy_says():
     rng = np.random.default_rng(0); H,W = 21,27
-    def by_numpy(disp, image, trust, radius, step, sigma, near, part):
-        out,grid = disp.copy(),np.arange(-radius, radius+1, step)
+    def by_numpy(disp, image, trust, reach, sigma, near, part):
+        out,grid = disp.copy(),np.array([*(-np.array(reach)), 0, *reach])
         for y in range(H):
             for x in range(W):
                 i,j = (g.ravel() for g in np.meshgrid(y+grid, x+grid, indexing='ij')); inside = (i>=0)&(i<H)&(j>=0)&(j<W); i,j = i[inside],j[inside]
@@ -22,7 +22,7 @@ def test_as_numpy_says():
     disp = (rng.choice([10,20,30,40,50], (H,W))+2*rng.random((H,W))).astype(np.float32); trust = rng.random((H,W))
     for channels in (3,1):
         image = rng.choice(np.uint8([20,35,200]), (H,W,1))+rng.choice(np.uint8([0,9]), (H,W,channels))
-        for kw in (dict(radius=8, step=4, sigma=.05, near=2., part=.3), dict(radius=3, step=1, sigma=.2, near=.5, part=.4), dict(radius=4, step=2, sigma=.02, near=1., part=2.)):
+        for kw in (dict(reach=(3,8), sigma=.05, near=2., part=.3), dict(reach=(1,2,3), sigma=.2, near=.5, part=.4), dict(reach=(5,), sigma=.02, near=1., part=2.)):
             want = by_numpy(disp, image, trust, **kw); got = weighted_median(disp, image if channels==3 else image[...,0], trust, **kw)
             assert (want!=disp).mean()>.1; test_eq(got, want)
             test_close(weighted_median(disp, image/255, trust, **kw), got)
@@ -45,5 +45,5 @@ def test_trust_decides():
 def test_refuses_bad_maps():
     disp,image = np.zeros((9,12)),np.zeros((9,12,3), np.uint8)
     for kw,words in ((dict(image=image[:,1:]), 'got disp (9, 12) for (9, 11, 3)'), (dict(trust=disp[1:]), 'got trust (8, 12)'), (dict(trust=disp-1), 'must not be negative'),
-                     (dict(disp=np.where(np.eye(9,12)>0, np.nan, disp)), 'disp has 9 pixels that are nan or inf'), (dict(radius=3), 'radius must be at least step'), (dict(image=image+7.), 'image must be uint8, or floating point in [0,1]'), (dict(step=0), 'step at least 1, got 8 and 0')):
+                     (dict(disp=np.where(np.eye(9,12)>0, np.nan, disp)), 'disp has 9 pixels that are nan or inf'), (dict(reach=(8,3)), 'reach must be rising and above 0, got (8, 3)'), (dict(image=image+7.), 'image must be uint8, or floating point in [0,1]'), (dict(reach=(0,3)), 'got (0, 3)'), (dict(reach=()), 'got ()')):
         test_fail(lambda: weighted_median(**{**dict(disp=disp, image=image), **kw}), exc=ValueError, contains=words)
