@@ -24,7 +24,7 @@ def weighted_median(
     reach=(3,8),      # px, rows and columns from a pixel that vote, on either side, rising
     sigma:float=.05,  # difference in colour, a mean over channels of [0,1], at which a vote counts 1/e
     near:float=2.,    # px that a vote may differ from the pixel to agree with it
-    part:float=.3,    # of all weight: a pixel stays if as much agrees; 0: all stay, above 1: none
+    part:float=.3,    # of all weight: a pixel stays if as much agrees; above 1: only where all votes agree
 ) -> np.ndarray:      # float32 (H,W)
     "Outvote pixels that those of their colour around them contradict (Ma et al., ICCV 2013)"
     from stereo_kd.kernels import jit, median # compiled when first needed

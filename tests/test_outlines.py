@@ -3,6 +3,7 @@ import numpy as np
 from stereo_kd.data.io import to_uint8
 import cv2, matplotlib.pyplot as plt, pandas as pd, torch
 from fastcore.test import *
+from stereo_kd.bench import latency
 from stereo_kd.core import denormalize
 from stereo_kd.data.synthetic import SyntheticPairs
 from stereo_kd.models.zoo import load_model
