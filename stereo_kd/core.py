@@ -4,16 +4,17 @@
 
 # %% auto #0
 __all__ = ['IMAGENET_MEAN', 'IMAGENET_STD', 'normalize', 'denormalize', 'check_pair', 'pad_to', 'set_seed', 'commit',
-           'environment', 'pick', 'choose_preset', 'atomic_write']
+           'environment', 'pick', 'choose_preset', 'atomic_write', 'format_table', 'parse_size', 'write_csv',
+           'evaluating', 'fingerprint']
 
 # %% ../nbs/00_core.ipynb #6d74bcf0
-import os, platform, random, subprocess, tempfile
+import csv, hashlib, os, platform, random, re, subprocess, tempfile
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 import numpy as np, torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import nn, Tensor
 
 # %% ../nbs/00_core.ipynb #61f3e302
 IMAGENET_MEAN = (0.485, 0.456, 0.406) # RGB
@@ -108,3 +109,51 @@ def atomic_write(
         os.chmod(tmp, 0o644); os.replace(tmp, path) # readable by others, as any new file
     except OSError as e: raise OSError(e.errno, f"cannot write {path}: {e.strerror or e}") from e
     finally: Path(tmp).unlink(missing_ok=True)
+
+# %% ../nbs/00_core.ipynb #6bd0b11d
+def format_table(
+    rows:list, # dicts with the same keys
+) -> str:      # aligned text, one line per row under a line of names
+    "Rows as text for a terminal"
+    cells = [list(rows[0]), *([f'{v:.4g}' if isinstance(v, float) else str(v) for v in r.values()] for r in rows)]
+    widths = [max(map(len, c)) for c in zip(*cells, strict=True)]
+    return '\n'.join('  '.join(c.ljust(w) if i==0 else c.rjust(w) for i,(c,w) in enumerate(zip(r, widths))) for r in cells)
+
+# %% ../nbs/00_core.ipynb #13badd91
+def parse_size(
+    text:str, # such as '480x640'
+) -> tuple:   # (H,W), px
+    "Image size from HEIGHTxWIDTH"
+    m = re.fullmatch(r'([1-9]\d*)x([1-9]\d*)', text.strip().lower())
+    if not m: raise ValueError(f"size must be HEIGHTxWIDTH in pixels, like 480x640, got '{text}'")
+    return int(m[1]),int(m[2])
+
+# %% ../nbs/00_core.ipynb #15fd1876
+def write_csv(
+    rows:list, # dicts with the same keys
+    path,      # file to write; replaced only when complete
+):
+    "Rows as a csv file"
+    with atomic_write(path) as tmp, open(tmp, 'w', newline='') as f:
+        w = csv.DictWriter(f, list(rows[0])); w.writeheader(); w.writerows(rows)
+
+# %% ../nbs/00_core.ipynb #4d8dac5c
+@contextmanager
+def evaluating(
+    net:nn.Module, # any network
+):
+    "Eval mode without gradients inside; afterwards every module has its own mode back, also after an error"
+    modes = [(m,m.training) for m in net.modules()]
+    try:
+        with torch.inference_mode(): yield net.eval()
+    finally:
+        for m,training in modes: m.training = training
+
+# %% ../nbs/00_core.ipynb #2b80900d
+def fingerprint(
+    net:nn.Module, # any network
+) -> str:          # 16 letters
+    "What a network's answers depend on: its weights"
+    h = hashlib.sha256()
+    for k,v in net.state_dict().items(): h.update(k.encode()); h.update(v.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes() if v.dim() else repr(v.item()).encode())
+    return h.hexdigest()[:16]

@@ -152,7 +152,7 @@ class Meter:
 def final_disparity(
     pred, # output of a network: has `.disparity`, a list whose last entry is the answer, or is the map itself
 ) -> Tensor: # (B,H,W), px
-    "The disparity map that is judged"
+    "The disparity map that is evaluated_pixels"
     return pred.disparity[-1] if hasattr(pred, 'disparity') else pred
 
 # %% ../nbs/01_metrics.ipynb #99a3429b

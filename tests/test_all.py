@@ -1,36 +1,38 @@
-# Generated from nbs/79_all.ipynb; edit the notebook, not this file
-from stereo_kd.bench import count_macs, count_params, latency, module_table, thop_macs
-from stereo_kd.benchmarks import fill_background, fill_holes, judged, official
-from stereo_kd.callback.distill import DistillCallback, Term, ramp
-from stereo_kd.callback.prune import PruneCallback
+# Generated from nbs/89_all.ipynb; edit the notebook, not this file
 from stereo_kd.core import denormalize, environment, normalize, set_seed
-from stereo_kd.data.eth3d import eth3d
-from stereo_kd.data.files import PairFile, PairFiles, Sample, list_splits, warp_error
-from stereo_kd.data.folder import folder
-from stereo_kd.data.io import read_disparity, read_image, write_disparity, write_picture
-from stereo_kd.data.kitti import kitti2012, kitti2015
-from stereo_kd.data.loaders import Mixed, StereoDataLoaders
-from stereo_kd.data.middlebury import middlebury, read_calib
-from stereo_kd.data.sceneflow import sceneflow
-from stereo_kd.data.synthetic import SyntheticPairs
-from stereo_kd.data.transforms import Augmented, augment
-from stereo_kd.evaluate import compare, evaluate
-from stereo_kd.learner import fit, stereo_learner
 from stereo_kd.kernels.tail import backend, use
-from stereo_kd.losses.feature import FeatureLoss, MapLoss
-from stereo_kd.losses.response import ResponseLoss, tempered_kl, tempered_l1
-from stereo_kd.losses.supervised import SupervisedLoss, bin_cross_entropy
+from stereo_kd.data.synthetic import SyntheticPairs
+from stereo_kd.data.io import read_disparity, read_image, write_disparity, write_picture
+from stereo_kd.data.files import list_splits, PairFile, PairFiles, Sample, warp_error
+from stereo_kd.data.sceneflow import sceneflow
+from stereo_kd.data.kitti import kitti2012, kitti2015
+from stereo_kd.data.middlebury import middlebury, read_calib
+from stereo_kd.data.eth3d import eth3d
+from stereo_kd.data.transforms import augment, Augmented
+from stereo_kd.data.folder import folder
+from stereo_kd.data.loaders import Mixed, StereoDataLoaders
 from stereo_kd.models.base import StereoNet, StereoOutput
 from stereo_kd.models.zoo import create_model, list_models, load_model, read_card, save_model, shipped
-from stereo_kd.occlusion import fill_unseen, refine, unconfirmed
-from stereo_kd.outlines import weighted_median
-from stereo_kd.predict import predict
+from stereo_kd.losses.supervised import bin_cross_entropy, SupervisedLoss
+from stereo_kd.losses.response import ResponseLoss, tempered_kl, tempered_l1
+from stereo_kd.losses.feature import FeatureLoss, MapLoss
 from stereo_kd.prune.loop import prune_loop, prune_step, ratio_for, recalibrate
-from stereo_kd.recipe import dtp_callback, prune_stages, train_stage, tsnnet_callback
-from stereo_kd.rectify import level_rows, row_offsets
-from stereo_kd.score import score
-from stereo_kd.sgbm import sgbm
-from stereo_kd.submit import write_submission
+from stereo_kd.prune.callback import PruneCallback
+from stereo_kd.train.distill import DistillCallback, ramp, Term
+from stereo_kd.train.learner import fit, stereo_learner
+from stereo_kd.train.recipes import dtp_callback, tsnnet_callback
+from stereo_kd.train.stages import prune_stages, train_stage
+from stereo_kd.inference.holes import fill_background, fill_holes
+from stereo_kd.inference.weighted_median import weighted_median_filter
+from stereo_kd.inference.rectify import align_rows, row_offsets
+from stereo_kd.inference.left_right import fill_border, refine, unconfirmed
+from stereo_kd.inference.sgbm import sgbm
+from stereo_kd.inference.predict import predict
+from stereo_kd.evaluation.cost import count_macs, count_params, latency, module_table, thop_macs
+from stereo_kd.evaluation.benchmarks import benchmark_metrics, evaluated_pixels
+from stereo_kd.evaluation.submit import write_submission
+from stereo_kd.evaluation.evaluate import compare, evaluate, score
+from stereo_kd.deploy.export import export_onnx
 from fastcore.test import *
 from stereo_kd.all import *
 

@@ -1,11 +1,11 @@
 # Generated from nbs/00_core.ipynb; edit the notebook, not this file
-import os, platform, random, subprocess, tempfile
+import csv, hashlib, os, platform, random, re, subprocess, tempfile
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 import numpy as np, torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import nn, Tensor
 from fastcore.test import *
 import matplotlib.pyplot as plt
 from stereo_kd.core import *
@@ -52,3 +52,19 @@ def test_full_disk_leaves_the_old_file():
                 tmp.write_text('half'); raise OSError(errno.ENOSPC, 'No space left on device')
         test_fail(full, contains='a.txt: No space left')
         test_eq(f.read_text(), 'old'); test_eq(f.stat().st_mode & 0o777, 0o644); test_eq([p.name for p in f.parent.iterdir()], ['a.txt'])
+
+def test_size_strings():
+    test_eq(parse_size(' 480X640 '), (480,640))
+    for wrong in ('480', '480x', 'x', '0x640', '480x640x3', '48 0x640'): test_fail(lambda: parse_size(wrong), contains=f"like 480x640, got '{wrong}'")
+
+def test_modes_come_back():
+    net = nn.Sequential(nn.BatchNorm2d(3), nn.Sequential(nn.Dropout())).train()
+    net[0].eval()
+    def modes(): return [m.training for m in net.modules()]
+    before = modes()
+    with evaluating(net) as inside:
+        assert inside is net and not any(modes()) and torch.is_inference_mode_enabled()
+    test_eq(modes(), before); test_eq(before, [True,False,True,True])
+    def broken():
+        with evaluating(net): raise ValueError('inside')
+    test_fail(broken, contains='inside'); test_eq(modes(), before); assert not torch.is_inference_mode_enabled()

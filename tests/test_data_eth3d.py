@@ -2,7 +2,7 @@
 import warnings
 from pathlib import Path
 from stereo_kd.core import pick
-from stereo_kd.data.files import IncompleteWarning, PairFile, PairFiles, check_tree
+from stereo_kd.data.files import check_tree, IncompleteWarning, PairFile, PairFiles
 from stereo_kd.data.middlebury import read_calib
 import cv2, numpy as np, os, tempfile
 from fastcore.test import *

@@ -1,10 +1,10 @@
 # Generated from nbs/14_data.kitti.ipynb; edit the notebook, not this file
 from pathlib import Path
 from stereo_kd.core import pick
-from stereo_kd.data.files import PairFile, PairFiles, check_tree
+from stereo_kd.data.files import check_tree, PairFile, PairFiles
 import os, tempfile, warnings
 from fastcore.test import *
-from stereo_kd.data.files import IncompleteWarning, list_splits, read_split, warp_error
+from stereo_kd.data.files import list_splits, read_split, warp_error, IncompleteWarning
 import pytest
 from stereo_kd.data.kitti import *
 

@@ -7,13 +7,13 @@ from fastai.torch_core import default_device
 from fastcore.basics import patch
 from stereo_kd.core import denormalize
 from stereo_kd.data.eth3d import eth3d
-from stereo_kd.data.files import PairFiles, stack_items
+from stereo_kd.data.files import stack_items, PairFiles
 from stereo_kd.data.folder import folder
 from stereo_kd.data.kitti import kitti2012, kitti2015
 from stereo_kd.data.middlebury import middlebury
 from stereo_kd.data.sceneflow import sceneflow
 from stereo_kd.data.synthetic import SyntheticPairs
-from stereo_kd.data.transforms import Augmented, augment
+from stereo_kd.data.transforms import augment, Augmented
 import tempfile, warnings
 import numpy as np
 from fastcore.test import *

@@ -3,11 +3,11 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 from stereo_kd.core import pick
-from stereo_kd.data.files import PairFile, PairFiles, check_tree
+from stereo_kd.data.files import check_tree, PairFile, PairFiles
 from stereo_kd.data.io import read_bytes
 import os, tempfile, warnings
 from fastcore.test import *
-from stereo_kd.data.files import IncompleteWarning, warp_error
+from stereo_kd.data.files import warp_error, IncompleteWarning
 import pytest
 from stereo_kd.data.middlebury import *
 

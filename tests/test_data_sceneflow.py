@@ -2,7 +2,7 @@
 import os, warnings
 from pathlib import Path
 from stereo_kd.core import pick
-from stereo_kd.data.files import IncompleteWarning, PairFile, PairFiles, check_tree
+from stereo_kd.data.files import check_tree, IncompleteWarning, PairFile, PairFiles
 import tempfile, time
 from fastcore.test import *
 from stereo_kd.data.files import warp_error

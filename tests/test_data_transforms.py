@@ -4,7 +4,7 @@ import torchvision.transforms.v2.functional as TF
 from torch import Tensor
 from torch.nn import functional as F
 from stereo_kd.core import denormalize, pick
-from stereo_kd.data.files import Sample, stack_items, to_item
+from stereo_kd.data.files import stack_items, to_item, Sample
 import matplotlib.pyplot as plt
 from fastcore.test import *
 from stereo_kd.data.files import warp_error

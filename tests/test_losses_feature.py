@@ -1,12 +1,13 @@
 # Generated from nbs/42_losses.feature.ipynb; edit the notebook, not this file
 import torch
 import torch.nn.functional as F
-from torch import nn, Tensor
+from torch import nn
+from stereo_kd.models.base import get_map
 import matplotlib.pyplot as plt
 from functools import partial
 from fastcore.test import *
 from stereo_kd.losses.response import tempered_kl
-from stereo_kd.models.base import STAGES, StereoOutput
+from stereo_kd.models.base import StereoOutput, STAGES
 from stereo_kd.models.zoo import create_model
 from stereo_kd.losses.feature import *
 

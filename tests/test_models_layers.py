@@ -1,4 +1,5 @@
 # Generated from nbs/22_models.layers.ipynb; edit the notebook, not this file
+import math
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -57,3 +58,28 @@ def test_hourglass_size_and_weights():
     conv_only = sum(p.numel() for m in hg.modules() if isinstance(m,(nn.Conv2d,nn.ConvTranspose2d)) for p in m.parameters())
     test_eq(round(conv_only/1e6, 4), 0.5172)
     test_fail(lambda: Hourglass2D(8)(torch.randn(1,8,6,8)))
+
+def test_block_is_linear_after_the_sum():
+    x = torch.randn(2,4,6,8)
+    b = BasicBlock(4,4).eval(); nn.init.zeros_(b.body[1][1].weight)
+    test_close(b(x), x, eps=1e-6) # silenced, it is the identity, negative values too
+    test_eq(tuple(BasicBlock(4,6,stride=2,dilation=2)(x).shape), (2,6,3,4))
+    test_eq([m.dilation for m in BasicBlock(4,4,dilation=2).modules() if isinstance(m,nn.Conv2d)], [(2,2)]*2)
+
+def test_trunk_maps():
+    maps = ResidualTrunk(8, (1,2,1,1))(torch.randn(1,3,32,64))
+    test_eq([tuple(m.shape[1:]) for m in maps], [(8,16,32),(16,8,16),(32,8,16),(32,8,16)])
+    test_eq([len(getattr(ResidualTrunk(8), f'layer{i}')) for i in (1,2,3,4)], [3,16,3,3])
+    test_eq(ResidualTrunk(8).layer4[0].body[0][0].dilation, (2,2))
+
+def test_init_deviation():
+    torch.manual_seed(0)
+    net = init_convs(nn.Sequential(nn.Conv2d(32,64,3,bias=False), nn.Conv3d(64,32,3,bias=False), nn.Conv2d(256,128,1,bias=False)))
+    for conv,want in zip(net, (2/(9*64), 2/(27*32), 2/128)): test_close(conv.weight.var().item()/want, 1, eps=0.05)
+
+def test_features_count():
+    count = lambda m: round(sum(p.numel() for p in m.parameters())/1e6, 4)
+    teacher,student,naive = MobileFeatures(),MobileFeatures(blocks=(1,1,1,1)),MobileFeatures(2, (16,80), (1,1))
+    test_eq([count(f) for f in (teacher,student,naive)], [.3976,.0997,.0204])
+    test_eq([tuple(t.shape[1:]) for t in teacher(torch.randn(1,3,32,64))], [(32,16,32),(64,8,16),(128,8,16),(128,8,16),(320,8,16)])
+    test_eq([tuple(t.shape[1:]) for t in naive(torch.randn(1,3,32,64))], [(16,16,32),(80,8,16),(80,8,16)])

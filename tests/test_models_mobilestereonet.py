@@ -4,13 +4,11 @@ import torch.nn.functional as F
 from torch import nn, Tensor
 from stereo_kd.models.base import StereoNet
 from stereo_kd.models.cost_volume import interlaced_volume
-from stereo_kd.models.layers import ConvBN, MobileV2, Hourglass2D
-from stereo_kd.models.tsnnet import MobileFeatures, classifier
-from stereo_kd.models.teachers.psmnet import init_convs
+from stereo_kd.models.layers import classifier, init_convs, ConvBN, Hourglass2D, MobileFeatures, MobileV2
 from statistics import median
 from time import perf_counter
 from fastcore.test import *
-from stereo_kd.bench import count_macs, thop_macs
+from stereo_kd.evaluation.cost import count_macs, thop_macs
 from stereo_kd.models.mobilestereonet import *
 
 def test_folded_equals_the_loop():

@@ -7,20 +7,14 @@ from torch import nn, Tensor
 from stereo_kd.core import pick
 from stereo_kd.models.base import StereoNet
 from stereo_kd.models.cost_volume import correlation_volume
-from stereo_kd.models.layers import ConvBN, FirstBlock, MobileV1, MobileV2, Hourglass2D
+from stereo_kd.models.layers import classifier, ConvBN, Hourglass2D, MobileFeatures, MobileV2
 from statistics import median
 from time import perf_counter
 import matplotlib.pyplot as plt
 from fastcore.test import *
-from stereo_kd.bench import count_macs, format_table, module_table, thop_macs
+from stereo_kd.evaluation.cost import count_macs, module_table, thop_macs
+from stereo_kd.core import format_table
 from stereo_kd.models.tsnnet import *
-
-def test_features_count():
-    count = lambda m: round(sum(p.numel() for p in m.parameters())/1e6, 4)
-    teacher,student,naive = MobileFeatures(),MobileFeatures(blocks=(1,1,1,1)),MobileFeatures(2, (16,80), (1,1))
-    test_eq([count(f) for f in (teacher,student,naive)], [.3976,.0997,.0204])
-    test_eq([tuple(t.shape[1:]) for t in teacher(torch.randn(1,3,32,64))], [(32,16,32),(64,8,16),(128,8,16),(128,8,16),(320,8,16)])
-    test_eq([tuple(t.shape[1:]) for t in naive(torch.randn(1,3,32,64))], [(16,16,32),(80,8,16),(80,8,16)])
 
 def test_interlaced_equals_the_loop():
     torch.manual_seed(0); outside = torch.arange(9)<torch.arange(6)[:,None]; l,r = torch.randn(2,1,4,2,9)

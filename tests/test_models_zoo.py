@@ -7,9 +7,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 from stereo_kd.core import atomic_write, environment, pick
-from stereo_kd.models.students.dtpnet import DTPnet
-from stereo_kd.models.students.lite import DTPnetLite
-from stereo_kd.models.teachers.psmnet import PSMNet
+from stereo_kd.models.dtpnet import DTPnet
+from stereo_kd.models.dtpnet_lite import DTPnetLite
+from stereo_kd.models.psmnet import PSMNet
 from stereo_kd.models.mobilestereonet import MobileStereoNet2D
 from stereo_kd.models.tsnnet import tsnnet_naive, tsnnet_student, tsnnet_teacher
 from stereo_kd.models.widths import apply_widths, widths

@@ -7,10 +7,10 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 from stereo_kd.models.widths import apply_widths, widths
-from stereo_kd.prune.importance import GroupL2Importance, is_depthwise
+from stereo_kd.prune.importance import is_depthwise, GroupL2Importance
 import matplotlib.pyplot as plt
 from fastcore.test import *
-from stereo_kd.bench import count_macs
+from stereo_kd.evaluation.cost import count_macs
 from stereo_kd.models.base import StereoNet
 from stereo_kd.models.cost_volume import correlation_volume
 from stereo_kd.models.layers import ConvBN

@@ -9,7 +9,7 @@ __all__ = ['ETH3D', 'eth3d']
 import warnings
 from pathlib import Path
 from ..core import pick
-from .files import IncompleteWarning, PairFile, PairFiles, check_tree
+from .files import check_tree, IncompleteWarning, PairFile, PairFiles
 from .middlebury import read_calib
 
 # %% ../../nbs/16_data.eth3d.ipynb #2d76744f

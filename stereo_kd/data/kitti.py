@@ -8,7 +8,7 @@ __all__ = ['KITTI2015', 'KITTI2012', 'kitti2015', 'kitti2012']
 # %% ../../nbs/14_data.kitti.ipynb #8974cab7
 from pathlib import Path
 from ..core import pick
-from .files import PairFile, PairFiles, check_tree
+from .files import check_tree, PairFile, PairFiles
 
 # %% ../../nbs/14_data.kitti.ipynb #b44008b8
 KITTI2015 = """

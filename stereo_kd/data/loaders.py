@@ -14,13 +14,13 @@ from fastai.torch_core import default_device
 from fastcore.basics import patch
 from ..core import denormalize
 from .eth3d import eth3d
-from .files import PairFiles, stack_items
+from .files import stack_items, PairFiles
 from .folder import folder
 from .kitti import kitti2012, kitti2015
 from .middlebury import middlebury
 from .sceneflow import sceneflow
 from .synthetic import SyntheticPairs
-from .transforms import Augmented, augment
+from .transforms import augment, Augmented
 
 # %% ../../nbs/19_data.loaders.ipynb #b19a3f7c
 class StereoDL(DataLoader):

@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 from ..core import pick
-from .files import PairFile, PairFiles, check_tree
+from .files import check_tree, PairFile, PairFiles
 from .io import read_bytes
 
 # %% ../../nbs/15_data.middlebury.ipynb #c7ff3f42

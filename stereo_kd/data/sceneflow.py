@@ -9,7 +9,7 @@ __all__ = ['SCENEFLOW', 'SCENEFLOW_PAIRS', 'sceneflow']
 import os, warnings
 from pathlib import Path
 from ..core import pick
-from .files import IncompleteWarning, PairFile, PairFiles, check_tree
+from .files import check_tree, IncompleteWarning, PairFile, PairFiles
 
 # %% ../../nbs/13_data.sceneflow.ipynb #606023d9
 SCENEFLOW = """

@@ -12,7 +12,7 @@ import torchvision.transforms.v2.functional as TF
 from torch import Tensor
 from torch.nn import functional as F
 from ..core import denormalize, pick
-from .files import Sample, stack_items, to_item
+from .files import stack_items, to_item, Sample
 
 # %% ../../nbs/17_data.transforms.ipynb #32bde99a
 def _uniform(rng, low, high): return low+(high-low)*torch.rand((), generator=rng).item()

@@ -9,7 +9,7 @@ __all__ = ['distances', 'cross_entropy', 'fused_sum']
 import numpy as np, torch
 from torch import Tensor
 from ..core import pick
-from .jit import LOG2E, TINY, add_columns, bands, each, f4, finite, four, gather, give_row, njit, own_maximum, row_of_bins
+from .jit import add_columns, bands, each, f4, finite, four, gather, give_row, njit, own_maximum, row_of_bins, LOG2E, TINY
 
 # %% ../../nbs/08_kernels.losses.ipynb #20de1e17
 @njit

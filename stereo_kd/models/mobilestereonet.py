@@ -11,9 +11,7 @@ import torch.nn.functional as F
 from torch import nn, Tensor
 from .base import StereoNet
 from .cost_volume import interlaced_volume
-from .layers import ConvBN, MobileV2, Hourglass2D
-from .tsnnet import MobileFeatures, classifier
-from .teachers.psmnet import init_convs
+from .layers import classifier, init_convs, ConvBN, Hourglass2D, MobileFeatures, MobileV2
 
 # %% ../../nbs/27_models.mobilestereonet.ipynb #b4613503
 class FoldedVolume(nn.Module):

@@ -14,9 +14,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 from ..core import atomic_write, environment, pick
-from .students.dtpnet import DTPnet
-from .students.lite import DTPnetLite
-from .teachers.psmnet import PSMNet
+from .dtpnet import DTPnet
+from .dtpnet_lite import DTPnetLite
+from .psmnet import PSMNet
 from .mobilestereonet import MobileStereoNet2D
 from .tsnnet import tsnnet_naive, tsnnet_student, tsnnet_teacher
 from .widths import apply_widths, widths

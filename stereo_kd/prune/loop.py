@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 from ..models.widths import apply_widths, widths
-from .importance import GroupL2Importance, is_depthwise
+from .importance import is_depthwise, GroupL2Importance
 
 # %% ../../nbs/51_prune.loop.ipynb #2a08b4a6
 def kept_width(
@@ -193,7 +193,7 @@ def macs_below(
     size=(480,640),   # (H,W), px
 ):                    # `stop(net)` -> bool
     "Stop when few enough multiply-accumulates are left"
-    from stereo_kd.bench import count_macs # a later module, needed for this rule only
+    from stereo_kd.evaluation.cost import count_macs # a later module, needed for this rule only
     limit = fraction*count_macs(of, size)
     return lambda net: count_macs(net, size)<=limit
 
@@ -204,8 +204,8 @@ def latency_below(
     **kwargs          # for `bench.latency`: n, warmup, threads, ...
 ):                    # `stop(net)` -> bool
     "Stop when a forward pass is quick enough"
-    from stereo_kd.bench import latency
-    from stereo_kd.engine import Engine
+    from stereo_kd.evaluation.cost import latency
+    from stereo_kd.deploy.engine import Engine
     return lambda net: latency(Engine(deepcopy(net).cpu(), engine) if engine else net, size, **kwargs)['ms_median']<=ms
 
 # %% ../../nbs/51_prune.loop.ipynb #15029a4e
