@@ -15,6 +15,8 @@ from .data.sceneflow import sceneflow
 from .data.kitti import kitti2012, kitti2015
 from .data.middlebury import middlebury, read_calib
 from .data.eth3d import eth3d
+
+# %% ../nbs/89_all.ipynb #560b52d9
 from .data.transforms import augment, Augmented
 from .data.folder import folder
 from .data.loaders import Mixed, StereoDataLoaders
@@ -23,6 +25,8 @@ from .models.zoo import create_model, list_models, load_model, read_card, save_m
 from .losses.supervised import bin_cross_entropy, SupervisedLoss
 from .losses.response import ResponseLoss, tempered_kl, tempered_l1
 from .losses.feature import FeatureLoss, MapLoss
+
+# %% ../nbs/89_all.ipynb #9300ce27
 from .prune.loop import prune_loop, prune_step, ratio_for, recalibrate
 from .prune.callback import PruneCallback
 from .train.distill import DistillCallback, ramp, Term
@@ -31,6 +35,8 @@ from .train.recipes import dtp_callback, tsnnet_callback
 from .train.stages import prune_stages, train_stage
 from .inference.holes import fill_background, fill_holes
 from .inference.weighted_median import weighted_median_filter
+
+# %% ../nbs/89_all.ipynb #9682d239
 from .inference.rectify import align_rows, row_offsets
 from .inference.left_right import fill_border, refine, unconfirmed
 from .inference.sgbm import sgbm
@@ -39,6 +45,8 @@ from .evaluation.cost import count_macs, count_params, latency, module_table, th
 from .evaluation.benchmarks import benchmark_metrics, evaluated_pixels
 from .evaluation.submit import write_submission
 from .evaluation.evaluate import compare, evaluate, score
+
+# %% ../nbs/89_all.ipynb #60875d3a
 from .deploy.export import export_onnx
 
 # %% ../nbs/89_all.ipynb #01580f8c

@@ -19,7 +19,6 @@ from torch import nn, Tensor
 # %% ../nbs/00_core.ipynb #61f3e302
 IMAGENET_MEAN = (0.485, 0.456, 0.406) # RGB
 IMAGENET_STD  = (0.229, 0.224, 0.225)
-
 def _stat(v, like): return like.new_tensor(v)[:,None,None]
 
 def normalize(
@@ -28,6 +27,7 @@ def normalize(
     "Subtract the ImageNet mean and divide by its standard deviation"
     return (image-_stat(IMAGENET_MEAN, image))/_stat(IMAGENET_STD, image)
 
+# %% ../nbs/00_core.ipynb #204613f9
 def denormalize(
     x:Tensor, # normalised image (...,3,H,W)
 ) -> Tensor:  # RGB in [0,1] up to rounding
@@ -44,6 +44,7 @@ def check_pair(
     if tuple(left.shape)!=tuple(right.shape):
         raise ValueError(f"{name} must have the same shape, got {tuple(left.shape)} != {tuple(right.shape)}")
 
+# %% ../nbs/00_core.ipynb #10eda44e
 def pad_to(
     x:Tensor,     # (B,C,H,W)
     multiple:int, # H and W of the result are multiples of this
@@ -58,12 +59,20 @@ def set_seed(
     seed:int, # same seed, same weights and same order of data
 ):
     "Seed Python, NumPy and torch"
-    random.seed(seed); np.random.seed(seed%2**32); torch.manual_seed(seed)
+    random.seed(seed)
+    np.random.seed(seed%2**32)
+    torch.manual_seed(seed)
 
+# %% ../nbs/00_core.ipynb #3c985d02
 def commit() -> str: # short hash, with '+' if the tree has changes; '' outside a repository
     "The git commit of the code that is running"
-    def git(*a): return subprocess.run(['git',*a], cwd=Path(globals().get('__file__','.')).absolute().parent, capture_output=True, text=True).stdout.strip()
-    try: return (h := git('rev-parse','--short','HEAD')) and h+('+' if git('status','--porcelain','-uno') else '')
+    def git(*a):
+        return subprocess.run(
+            ['git',*a], cwd=Path(globals().get('__file__','.')).absolute().parent,
+            capture_output=True, text=True).stdout.strip()
+    try:
+        return (h := git('rev-parse','--short','HEAD')) and h+(
+            '+' if git('status','--porcelain','-uno') else '')
     except OSError: return ''
 
 # %% ../nbs/00_core.ipynb #dc76935b
@@ -84,6 +93,7 @@ def pick(
     if name not in options: raise ValueError(f"unknown {what} {name!r}; known: {', '.join(sorted(options))}")
     return options[name]
 
+# %% ../nbs/00_core.ipynb #e1f82e77
 def choose_preset(
     preset:str,   # a name, or '' for the default
     presets:dict, # name -> settings
@@ -106,7 +116,8 @@ def atomic_write(
     except OSError as e: raise OSError(e.errno, f"cannot write {path}: {e.strerror}") from e
     try:
         yield Path(tmp)
-        os.chmod(tmp, 0o644); os.replace(tmp, path) # readable by others, as any new file
+        os.chmod(tmp, 0o644)
+        os.replace(tmp, path) # readable by others, as any new file
     except OSError as e: raise OSError(e.errno, f"cannot write {path}: {e.strerror or e}") from e
     finally: Path(tmp).unlink(missing_ok=True)
 
@@ -115,9 +126,13 @@ def format_table(
     rows:list, # dicts with the same keys
 ) -> str:      # aligned text, one line per row under a line of names
     "Rows as text for a terminal"
-    cells = [list(rows[0]), *([f'{v:.4g}' if isinstance(v, float) else str(v) for v in r.values()] for r in rows)]
+    cells = [
+        list(rows[0]),
+        *([f'{v:.4g}' if isinstance(v, float) else str(v) for v in r.values()] for r in rows)]
     widths = [max(map(len, c)) for c in zip(*cells, strict=True)]
-    return '\n'.join('  '.join(c.ljust(w) if i==0 else c.rjust(w) for i,(c,w) in enumerate(zip(r, widths))) for r in cells)
+    return '\n'.join(
+        '  '.join(c.ljust(w) if i==0 else c.rjust(w) for i,(c,w) in enumerate(zip(r, widths)))
+        for r in cells)
 
 # %% ../nbs/00_core.ipynb #13badd91
 def parse_size(
@@ -135,7 +150,9 @@ def write_csv(
 ):
     "Rows as a csv file"
     with atomic_write(path) as tmp, open(tmp, 'w', newline='') as f:
-        w = csv.DictWriter(f, list(rows[0])); w.writeheader(); w.writerows(rows)
+        w = csv.DictWriter(f, list(rows[0]))
+        w.writeheader()
+        w.writerows(rows)
 
 # %% ../nbs/00_core.ipynb #4d8dac5c
 @contextmanager
@@ -155,5 +172,9 @@ def fingerprint(
 ) -> str:          # 16 letters
     "What a network's answers depend on: its weights"
     h = hashlib.sha256()
-    for k,v in net.state_dict().items(): h.update(k.encode()); h.update(v.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes() if v.dim() else repr(v.item()).encode())
+    for k,v in net.state_dict().items():
+        h.update(k.encode())
+        h.update(
+            v.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes() if v.dim()
+            else repr(v.item()).encode())
     return h.hexdigest()[:16]

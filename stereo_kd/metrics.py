@@ -16,13 +16,17 @@ def _f64(x): return (x.cpu() if x.device.type=='mps' else x).detach().double() #
 
 def _check(pred, disp, valid):
     if not pred.shape==disp.shape==valid.shape:
-        raise ValueError(f"pred {tuple(pred.shape)}, disp {tuple(disp.shape)} and valid {tuple(valid.shape)} must have the same shape")
+        raise ValueError(
+            f"pred {tuple(pred.shape)}, disp {tuple(disp.shape)} and valid {tuple(valid.shape)} must have the same shape")
     if valid.dtype!=torch.bool: raise ValueError(f"valid must be a bool mask, got {valid.dtype}")
 
+# %% ../nbs/01_metrics.ipynb #981dd81b
 def _error_and_truth(pred, disp, valid):
     _check(pred, disp, valid)
     truth,pred = _f64(disp[valid]),_f64(pred[valid])
-    if not truth.isfinite().all(): raise ValueError(f"disp is not finite at {int((~truth.isfinite()).sum())} of {truth.numel()} valid pixels")
+    if not truth.isfinite().all():
+        raise ValueError(
+            f"disp is not finite at {int((~truth.isfinite()).sum())} of {truth.numel()} valid pixels")
     err = (pred-truth).abs()
     return err.masked_fill(~err.isfinite(), torch.nan),truth
 
@@ -114,7 +118,9 @@ def image_sums(
     rows = []
     for err,truth in map(_error_and_truth, pred, disp, valid):
         wrong = [_wrong(err, t) for t in (1,2,3)]+[_outlier(err, truth)]
-        rows.append(torch.stack([err.new_tensor(err.numel()), err.isnan().sum(), err.sum(), *(100*w.sum() for w in wrong)]))
+        rows.append(
+            torch.stack(
+                [err.new_tensor(err.numel()), err.isnan().sum(), err.sum(), *(100*w.sum() for w in wrong)]))
     return torch.stack(rows)
 
 # %% ../nbs/01_metrics.ipynb #1d439658
@@ -145,7 +151,8 @@ class Meter:
         n,sums = rows[:,0],rows[:,2:]
         pooled = dict(zip(_pooled, (sums.sum(0)/n.sum()).tolist()))
         image  = dict(zip(_pooled, (sums[n>0]/n[n>0,None]).mean(0).tolist()))
-        return dict(pooled, **{f'{k}_img':image[k] for k in _per_image}, n_images=int((n>0).sum()), n_pixels=int(n.sum()),
+        return dict(pooled, **{
+            f'{k}_img':image[k] for k in _per_image}, n_images=int((n>0).sum()), n_pixels=int(n.sum()),
                     n_empty=int((n==0).sum()), n_nonfinite=int(rows[:,1].sum()))
 
 # %% ../nbs/01_metrics.ipynb #a00ee422
@@ -161,10 +168,12 @@ class PooledMetric(Metric):
     def __init__(self,
         key:str, # one of `metric_names()`
     ):
-        if key not in metric_names(): raise ValueError(f"unknown metric '{key}', choose from {' '.join(metric_names())}")
+        if key not in metric_names():
+            raise ValueError(f"unknown metric '{key}', choose from {' '.join(metric_names())}")
         self.key,self.meter = key,Meter()
     def reset(self): self.meter.reset()
-    def accumulate(self, learn): self.meter.add_sums(learn.to_detach(image_sums(final_disparity(learn.pred), *learn.yb)))
+    def accumulate(self, learn):
+        self.meter.add_sums(learn.to_detach(image_sums(final_disparity(learn.pred), *learn.yb)))
     @property
     def value(self): return self.meter.result()[self.key]
     @property

@@ -62,7 +62,9 @@ def notebooks(root:Path='.' # project folder
 ) -> dict[Path,list[Cell]]: # cells by path, in the order of the names
     "Read every notebook of the project"
     paths = sorted((Path(root)/'nbs').rglob('*.ipynb'))
-    return {p:read_cells(p) for p in paths if not any(o.startswith(('_','.')) for o in p.relative_to(root).parts)}
+    return {
+        p:read_cells(p) for p in paths
+        if not any(o.startswith(('_','.')) for o in p.relative_to(root).parts)}
 
 # %% ../nbs/02_testing.ipynb #2dce3fbd
 def module_name(cells:list[Cell] # a notebook
@@ -76,11 +78,13 @@ def write_notebook(
     *sources:str, # one code cell each; `md:` in front makes a markdown cell
 ) -> Path:        # the same path
     "Write a small notebook without outputs"
-    kind = lambda s: dict(cell_type='markdown', source=s[3:]) if s.startswith('md:') else dict(cell_type='code', source=s, outputs=[], execution_count=None)
+    kind = lambda s: dict(cell_type='markdown', source=s[3:]) if s.startswith('md:') else dict(
+        cell_type='code', source=s, outputs=[], execution_count=None)
     cells = [dict(kind(s), id=f'cell{i}', metadata={}) for i,s in enumerate(sources)]
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(dict(cells=cells, metadata={}, nbformat=4, nbformat_minor=5)), encoding='utf-8')
+    path.write_text(
+        json.dumps(dict(cells=cells, metadata={}, nbformat=4, nbformat_minor=5)), encoding='utf-8')
     return path
 
 # %% ../nbs/02_testing.ipynb #bbc5b5eb
@@ -100,11 +104,13 @@ def indent_code(
     "Indent code but not the inside of its strings"
     strings = [o for o in ast.walk(ast.parse(code)) if isinstance(o, (ast.Constant,ast.JoinedStr))]
     inside = {n for o in strings for n in range(o.lineno+1, o.end_lineno+1)}
-    return '\n'.join(line if n in inside or not line else by+line for n,line in enumerate(code.split('\n'), 1))
+    return '\n'.join(
+        line if n in inside or not line else by +line for n, line in enumerate(code.split('\n'), 1))
 
 # %% ../nbs/02_testing.ipynb #a47f4085
 markers = ('slow','cuda','data')
 
+# %% ../nbs/02_testing.ipynb #9a318733
 def function_source(cell:Cell # with a `test` directive
 ) -> str: # source of the function, its pytest markers above it
     "Turn a test cell into a function"
@@ -138,6 +144,7 @@ def notebook_tests(
 # %% ../nbs/02_testing.ipynb #bde85c1e
 header = '# Generated from nbs/{}; edit the notebook, not this file'
 
+# %% ../nbs/02_testing.ipynb #db480c3b
 def module_tests(
     path:Path,         # notebook file
     cells:list[Cell],  # its cells
@@ -145,9 +152,11 @@ def module_tests(
     "The test file of one notebook"
     tests,module = notebook_tests(path, cells),module_name(cells)
     if not tests: return None
-    if module is None: raise ValueError(f"{path.name} has tests but no `#| default_exp`, so there is no module to test")
+    if module is None:
+        raise ValueError(f"{path.name} has tests but no `#| default_exp`, so there is no module to test")
     lines = dict.fromkeys(line for c in cells if c.kind=='code' for line in import_lines(c.code))
-    lines = sorted(lines, key=lambda line: 'from __future__' not in line) # must come first; the rest keeps its order
+    # must come first; the rest keeps its order
+    lines = sorted(lines, key=lambda line: 'from __future__' not in line)
     if any(s.startswith('@pytest') for s in tests.values()): lines = [*lines, 'import pytest']
     head = '\n'.join([header.format(path.name), *lines, f'from stereo_kd.{module} import *'])
     return '\n\n'.join([head, *tests.values()])+'\n'
@@ -163,8 +172,10 @@ def write_tests(root:Path='.' # project folder
     for path,cells in notebooks(root).items():
         if (text:=module_tests(path, cells)) is None: continue
         file = folder/f"test_{module_name(cells).replace('.', '_')}.py"
-        if file in texts: raise ValueError(f"{path.name} exports to {module_name(cells)}, as another notebook does")
-        if file.exists() and not _generated(file): raise ValueError(f"{file} was written by hand; rename or delete it")
+        if file in texts:
+            raise ValueError(f"{path.name} exports to {module_name(cells)}, as another notebook does")
+        if file.exists() and not _generated(file):
+            raise ValueError(f"{file} was written by hand; rename or delete it")
         texts[file] = text
     folder.mkdir(exist_ok=True)
     for file in set(folder.glob('test_*.py'))-set(texts):
@@ -190,7 +201,8 @@ def output_markdown(output:dict # one output as saved in a notebook
     "The text of an output"
     data,text = output.get('data', {}),output.get('text', '')
     if 'text/markdown' in data: return ''.join(data['text/markdown'])
-    if output.get('name')!='stderr' and not any(k.startswith('image/') for k in data): text = text or data.get('text/plain', '')
+    if output.get('name')!='stderr' and not any(k.startswith('image/') for k in data):
+        text = text or data.get('text/plain', '')
     else: text = ''
     text = re.sub(r'\x1b\[[0-9;]*m', '', ''.join(text)).rstrip()
     return f'```text\n{text}\n```' if text and not text.startswith('<IPython.') else ''
@@ -210,7 +222,9 @@ def write_readme(root:Path='.' # project folder
     "Write `README.md` from `nbs/index.ipynb`"
     path,dest = Path(root)/'nbs'/'index.ipynb',Path(root)/'README.md'
     if not path.exists(): return None
-    parts = ['<!-- Generated from nbs/index.ipynb by make prepare -->', *filter(None, map(cell_markdown, read_cells(path)))]
+    parts = [
+        '<!-- Generated from nbs/index.ipynb by make prepare -->',
+        *filter(None, map(cell_markdown, read_cells(path)))]
     dest.write_text('\n\n'.join(parts)+'\n', encoding='utf-8')
     return dest
 
@@ -218,7 +232,9 @@ def write_readme(root:Path='.' # project folder
 def public_names(code:str # source of an exported cell
 ) -> list[str]: # without those that start with an underscore
     "Functions and classes that a cell defines at top level, methods added with `@patch` left out"
-    found = [o for o in ast.parse(code).body if isinstance(o, (ast.FunctionDef,ast.ClassDef)) and not o.name.startswith('_')]
+    found = [
+        o for o in ast.parse(code).body if isinstance(o, (ast.FunctionDef,ast.ClassDef))
+        and not o.name.startswith('_')]
     return [o.name for o in found if not any('patch' in ast.unparse(d) for d in o.decorator_list)]
 
 # %% ../nbs/02_testing.ipynb #a353e066
@@ -227,10 +243,13 @@ def used_names(code:str # source of a cell; magics are passed over
     "Names that a cell reads or calls"
     try: tree = ast.parse(re.sub(r'^[%!].*', '', code, flags=re.M))
     except SyntaxError: return set()
-    return {getattr(o, 'id', getattr(o, 'attr', None)) for o in ast.walk(tree) if isinstance(o, (ast.Name,ast.Attribute))}
+    return {
+        getattr(o, 'id', getattr(o, 'attr', None)) for o in ast.walk(tree)
+        if isinstance(o, (ast.Name,ast.Attribute))}
 
 # %% ../nbs/02_testing.ipynb #48d7f180
-def _exported(cell): return cell.kind=='code' and not {'export','exports','exporti'}.isdisjoint(cell.directives)
+def _exported(cell):
+    return cell.kind=='code' and not {'export','exports','exporti'}.isdisjoint(cell.directives)
 def _runs(cell): return cell.kind=='code' and not _exported(cell) and cell.directives.get('eval')!=['false']
 def _lines(cell): return sum(bool(line.strip()) for line in cell.code.split('\n'))
 
@@ -245,8 +264,10 @@ def notebook_report(root:Path='.' # project folder
     kinds = Counter(c.kind for cells in library.values() for c in cells)
     names = {n for c in exported for n in public_names(c.code)}
     shown = set().union(*(used_names(c.code) for cells in every.values() for c in cells if _runs(c)))
-    return dict(notebooks=len(every), library_notebooks=len(library), tests=sum('test' in c.directives for cells in library.values() for c in cells),
-        exported_cells=len(sizes), median_lines=median(sizes), p90_lines=sizes[int(.9*(len(sizes)-1))], max_lines=sizes[-1],
+    return dict(notebooks=len(every), library_notebooks=len(library), tests=sum(
+        'test' in c.directives for cells in library.values() for c in cells),
+        exported_cells=len(sizes), median_lines=median(sizes), p90_lines=sizes[
+            int(.9*(len(sizes)-1))], max_lines=sizes[-1],
         markdown_share=round(100*kinds['markdown']/max(1, kinds.total())), public_names=len(names),
         shown_share=round(100*len(names & shown)/max(1, len(names))), not_shown=sorted(names-shown))
 
@@ -256,5 +277,8 @@ def stereo_kd_prepare(root:str='.' # project folder
 ):
     "Write tests and README from the notebooks and print the house numbers"
     files = write_tests(root)
-    print(f"{len(files)} test files written; README.md", 'written' if write_readme(root) else 'kept: there is no nbs/index.ipynb')
-    for key,value in notebook_report(root).items(): print(f"{key:18}{' '.join(value) if isinstance(value, list) else value}")
+    print(
+        f"{len(files)} test files written; README.md", 'written' if write_readme(root)
+        else 'kept: there is no nbs/index.ipynb')
+    for key,value in notebook_report(root).items():
+        print(f"{key:18}{' '.join(value) if isinstance(value, list) else value}")

@@ -39,6 +39,8 @@ from stereo_kd.all import *
 def test_every_name_is_there():
     import ast, inspect
     import stereo_kd.all as everything
-    imported = {a.name for n in ast.parse(inspect.getsource(everything)).body if isinstance(n, ast.ImportFrom) for a in n.names}
+    imported = {
+        a.name for n in ast.parse(inspect.getsource(everything)).body if isinstance(n, ast.ImportFrom)
+        for a in n.names}
     test_eq(sorted(everything.__all__), sorted(imported))
     assert callable(everything.create_model)

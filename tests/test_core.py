@@ -26,11 +26,16 @@ def test_pad_to_keeps_the_corner():
     assert pad_to(p, 4) is p
 
 def test_check_pair_names_both_shapes():
-    test_fail(lambda: check_pair(torch.zeros(1,3,4,4), torch.zeros(1,3,4,5)), contains='(1, 3, 4, 4) != (1, 3, 4, 5)')
+    test_fail(
+        lambda: check_pair(torch.zeros(1,3,4,4), torch.zeros(1,3,4,5)),
+        contains='(1, 3, 4, 4) != (1, 3, 4, 5)')
 
 def test_seeds_repeat():
-    def draw(s): set_seed(s); return random.random(), np.random.rand(), torch.rand(1).item()
-    test_eq(draw(3), draw(3)); test_ne(draw(3), draw(4))
+    def draw(s):
+        set_seed(s)
+        return random.random(), np.random.rand(), torch.rand(1).item()
+    test_eq(draw(3), draw(3))
+    test_ne(draw(3), draw(4))
     test_eq(environment()['torch'].split('+')[0], torch.__version__.split('+')[0])
     assert commit().rstrip('+').isalnum() or commit()=='' # a hash, or nothing outside a repository
 
@@ -38,9 +43,13 @@ def test_names_are_chosen_or_listed():
     from unittest.mock import patch
     presets = dict(smoke=1, quick=2, paper=3)
     with patch.dict(os.environ, IN_TEST='1'): test_eq(choose_preset('', presets), ('smoke',1))
-    with patch.dict(os.environ): os.environ.pop('IN_TEST', None); test_eq(choose_preset('', presets), ('quick',2))
+    with patch.dict(os.environ):
+        os.environ.pop('IN_TEST', None)
+        test_eq(choose_preset('', presets), ('quick',2))
     test_eq(choose_preset('paper', presets), ('paper',3))
-    test_fail(lambda: choose_preset('fast', presets), contains="unknown preset 'fast'; known: paper, quick, smoke")
+    test_fail(
+        lambda: choose_preset('fast', presets),
+        contains="unknown preset 'fast'; known: paper, quick, smoke")
 
 def test_full_disk_leaves_the_old_file():
     import errno
@@ -49,13 +58,17 @@ def test_full_disk_leaves_the_old_file():
         with atomic_write(f) as tmp: tmp.write_text('old')
         def full():
             with atomic_write(f) as tmp:
-                tmp.write_text('half'); raise OSError(errno.ENOSPC, 'No space left on device')
+                tmp.write_text('half')
+                raise OSError(errno.ENOSPC, 'No space left on device')
         test_fail(full, contains='a.txt: No space left')
-        test_eq(f.read_text(), 'old'); test_eq(f.stat().st_mode & 0o777, 0o644); test_eq([p.name for p in f.parent.iterdir()], ['a.txt'])
+        test_eq(f.read_text(), 'old')
+        test_eq(f.stat().st_mode & 0o777, 0o644)
+        test_eq([p.name for p in f.parent.iterdir()], ['a.txt'])
 
 def test_size_strings():
     test_eq(parse_size(' 480X640 '), (480,640))
-    for wrong in ('480', '480x', 'x', '0x640', '480x640x3', '48 0x640'): test_fail(lambda: parse_size(wrong), contains=f"like 480x640, got '{wrong}'")
+    for wrong in ('480', '480x', 'x', '0x640', '480x640x3', '48 0x640'):
+        test_fail(lambda: parse_size(wrong), contains=f"like 480x640, got '{wrong}'")
 
 def test_modes_come_back():
     net = nn.Sequential(nn.BatchNorm2d(3), nn.Sequential(nn.Dropout())).train()
@@ -64,7 +77,10 @@ def test_modes_come_back():
     before = modes()
     with evaluating(net) as inside:
         assert inside is net and not any(modes()) and torch.is_inference_mode_enabled()
-    test_eq(modes(), before); test_eq(before, [True,False,True,True])
+    test_eq(modes(), before)
+    test_eq(before, [True,False,True,True])
     def broken():
         with evaluating(net): raise ValueError('inside')
-    test_fail(broken, contains='inside'); test_eq(modes(), before); assert not torch.is_inference_mode_enabled()
+    test_fail(broken, contains='inside')
+    test_eq(modes(), before)
+    assert not torch.is_inference_mode_enabled()

@@ -15,7 +15,8 @@ from stereo_kd.data.io import *
 
 def test_bytes_roundtrip():
     with tempfile.TemporaryDirectory() as d:
-        write_bytes(Path(d)/'new'/'a', b'abc'); test_eq(read_bytes(Path(d)/'new'/'a'), b'abc')
+        write_bytes(Path(d)/'new'/'a', b'abc')
+        test_eq(read_bytes(Path(d)/'new'/'a'), b'abc')
         test_fail(lambda: read_bytes(d), exc=ValueError, contains='is a folder')
 
 def test_every_format_agrees():
@@ -30,7 +31,8 @@ def test_every_format_agrees():
             test_close(read_image(d/f'a.{ext}'), rgb/255, eps=1e-7)
         cv2.imwrite(str(d/'a.tiff'), (rgb/255).astype(np.float32)[...,::-1])
         test_close(read_image(d/'a.tiff'), rgb/255, eps=1e-7)
-        test_eq(read_image(d/'a.tiff').dtype, np.float32); assert read_image(d/'a.tiff').flags.c_contiguous
+        test_eq(read_image(d/'a.tiff').dtype, np.float32)
+        assert read_image(d/'a.tiff').flags.c_contiguous
 
 def test_grey_alpha_palette():
     rng = np.random.default_rng(0)
@@ -39,20 +41,26 @@ def test_grey_alpha_palette():
     with tempfile.TemporaryDirectory() as d:
         f = Path(d)/'a.png'
         for ext in ('png','tiff'):
-            rgba.save(Path(d)/f'a.{ext}'); test_close(read_image(Path(d)/f'a.{ext}'), rgb/255, eps=1e-7)
-        grey = Image.fromarray(rgb[...,0]); grey.save(f)
+            rgba.save(Path(d)/f'a.{ext}')
+            test_close(read_image(Path(d)/f'a.{ext}'), rgb/255, eps=1e-7)
+        grey = Image.fromarray(rgb[...,0])
+        grey.save(f)
         test_close(read_image(f), np.repeat(rgb[...,:1]/255, 3, -1), eps=1e-7)
         few = Image.fromarray(rgb).quantize(8)
-        few.save(f); test_close(read_image(f), np.asarray(few.convert('RGB'))/255, eps=1e-7)
-        few.save(f, transparency=0); test_close(read_image(f), np.asarray(few.convert('RGB'))/255, eps=1e-7)
+        few.save(f)
+        test_close(read_image(f), np.asarray(few.convert('RGB'))/255, eps=1e-7)
+        few.save(f, transparency=0)
+        test_close(read_image(f), np.asarray(few.convert('RGB'))/255, eps=1e-7)
 
 def test_ten_bit_and_orientation():
     with tempfile.TemporaryDirectory() as d:
         f = Path(d)/'a.pgm'
         f.write_bytes(b'P5 # ten bits\n3 2\n1023\n'+np.arange(0, 6*200, 200, dtype='>u2').tobytes())
         test_close(read_image(f)[1,1], np.full(3, 800/1023), eps=1e-6)
-        exif = Image.Exif(); exif[0x112] = 6 # "turn by 90 degrees"
-        f = Path(d)/'a.jpg'; Image.new('RGB', (30,20), (255,0,0)).save(f, exif=exif)
+        exif = Image.Exif()
+        exif[0x112] = 6 # "turn by 90 degrees"
+        f = Path(d)/'a.jpg'
+        Image.new('RGB', (30,20), (255,0,0)).save(f, exif=exif)
         test_eq(read_image(f).shape, (20,30,3))
         test_close(read_image(f)[5,5], np.array([1,0,0]), eps=.02)
 
@@ -65,11 +73,14 @@ def test_damaged_files_are_named():
             data = cv2.imencode(f'.{ext}', rgb)[1].tobytes()
             for keep in (12, len(data)//2, len(data)-20):
                 (d/f'half.{ext}').write_bytes(data[:keep])
-                test_fail(lambda: read_image(d/f'half.{ext}'), exc=ValueError, contains=f'half.{ext} is a truncated or damaged {kind}')
+                test_fail(
+                    lambda: read_image(d/f'half.{ext}'), exc=ValueError,
+                    contains=f'half.{ext} is a truncated or damaged {kind}')
         (d/'note.png').write_text('hello'*9)
         test_fail(lambda: read_image(d/'note.png'), exc=ValueError, contains='note.png is not an image')
         for bad,words in ((np.nan,'hole.tiff has nan'), (np.inf,'hole.tiff has nan or inf'), (7.,'from 0 to 7')):
-            x = np.zeros((4,4), np.float32); x[1,2] = bad
+            x = np.zeros((4,4), np.float32)
+            x[1,2] = bad
             cv2.imwrite(str(d/'hole.tiff'), x)
             test_fail(lambda: read_image(d/'hole.tiff'), exc=ValueError, contains=words)
         Image.fromarray(np.full((4,4), 70000, np.int32)).save(d/'int.tiff')
@@ -77,8 +88,14 @@ def test_damaged_files_are_named():
     cv2.utils.logging.setLogLevel(level)
 
 def test_bytes_of_any_image():
-    x = np.arange(256, dtype=np.uint8).reshape(16,16); test_eq(to_uint8(x), x); test_eq(to_uint8(x/255), x); test_eq(to_uint8(np.float32(x/255)[...,None]), x[...,None])
-    for bad,words in ((x/1., 'view must be uint8, or floating point in [0,1] without nan, got float64 from 0 to 255'), (x.astype(np.uint16), 'got uint16'), (x-np.inf, 'without nan'), (x[0], 'view must be (H,W) or (H,W,3), got (16,)'), (np.dstack([x,x]), 'got (16, 16, 2)')):
+    x = np.arange(256, dtype=np.uint8).reshape(16,16)
+    test_eq(to_uint8(x), x)
+    test_eq(to_uint8(x/255), x)
+    test_eq(to_uint8(np.float32(x/255)[...,None]), x[...,None])
+    for bad,words in (
+        (x/1., 'view must be uint8, or floating point in [0,1] without nan, got float64 from 0 to 255'),
+        (x.astype(np.uint16), 'got uint16'), (x-np.inf, 'without nan'),
+        (x[0], 'view must be (H,W) or (H,W,3), got (16,)'), (np.dstack([x,x]), 'got (16, 16, 2)')):
         test_fail(lambda: to_uint8(bad, 'view'), exc=ValueError, contains=words)
 
 def test_pfm_by_hand():
@@ -87,10 +104,13 @@ def test_pfm_by_hand():
         for end,sign in (('<',b'-0.003922'), ('>',b'1')):
             f.write_bytes(b'Pf\n3 2\n'+sign+b'\n'+np.array([3,4,np.inf,0,1,2.5], end+'f4').tobytes())
             test_eq(read_pfm(f).tolist()[0], [0,1,2.5])
-            test_eq(read_pfm(f)[1,:2].tolist(), [3,4]); assert np.isnan(read_pfm(f)[1,2])
+            test_eq(read_pfm(f)[1,:2].tolist(), [3,4])
+            assert np.isnan(read_pfm(f)[1,2])
         for head in (b'Pf \n1 1 \n-1.0\n', b'Pf\r\n1 1\r\n-1\r\n', b'Pf\n1\n1\n-1e0 \n'):
-            f.write_bytes(head+np.float32(13).tobytes()); test_eq(read_pfm(f).tolist(), [[13]])
-        f.write_bytes(b'Pf\n1 1\n-1\n'+b'\n\n\n\n'); test_eq(read_pfm(f)[0,0], np.frombuffer(b'\n\n\n\n', '<f4')[0]) # pixels that look like line ends
+            f.write_bytes(head+np.float32(13).tobytes())
+            test_eq(read_pfm(f).tolist(), [[13]])
+        f.write_bytes(b'Pf\n1 1\n-1\n'+b'\n\n\n\n')
+        test_eq(read_pfm(f)[0,0], np.frombuffer(b'\n\n\n\n', '<f4')[0]) # pixels that look like line ends
 
 def test_pfm_roundtrip():
     rng = np.random.default_rng(0)
@@ -103,25 +123,36 @@ def test_pfm_roundtrip():
                 write_pfm(f, x, little=little)
                 np.testing.assert_array_equal(read_pfm(f), x)
                 test_eq(read_pfm(f).dtype, np.float32)
-        write_pfm(f, np.array([[1,np.nan]])); assert f.read_bytes().endswith(np.array([1,np.inf],'<f4').tobytes())
-        test_fail(lambda: write_pfm(f, np.zeros((2,2,4))), exc=ValueError, contains='a.pfm: a PFM holds (H,W) or (H,W,3), got (2, 2, 4)')
+        write_pfm(f, np.array([[1,np.nan]]))
+        assert f.read_bytes().endswith(np.array([1,np.inf],'<f4').tobytes())
+        test_fail(
+            lambda: write_pfm(f, np.zeros((2,2,4))), exc=ValueError,
+            contains='a.pfm: a PFM holds (H,W) or (H,W,3), got (2, 2, 4)')
 
 def test_pfm_refuses():
     with tempfile.TemporaryDirectory() as d:
         f = Path(d)/'a.pfm'
         def says(data, words):
-            f.write_bytes(data); test_fail(lambda: read_pfm(f), exc=ValueError, contains=words)
-        for data in (b'P6\n1 1\n-1\n0000', b'Pf\n1 x\n-1\n0000', b'Pf\n1 1\n0\n0000', b'Pf\n1 1\nnan\n0000', b'Pf'):
+            f.write_bytes(data)
+            test_fail(lambda: read_pfm(f), exc=ValueError, contains=words)
+        for data in (
+            b'P6\n1 1\n-1\n0000', b'Pf\n1 x\n-1\n0000', b'Pf\n1 1\n0\n0000', b'Pf\n1 1\nnan\n0000',
+            b'Pf'):
             says(data, 'a.pfm is not a PFM')
-        for data in (b'Pf\n2 2\n-1\n'+bytes(15), b'Pf\n2 2\n-1\n'+bytes(17), b'Pf\n0 2\n-1\n', b'PF\n2 2\n-1\n'+bytes(16)):
+        for data in (
+            b'Pf\n2 2\n-1\n' +bytes(15), b'Pf\n2 2\n-1\n' +bytes(17), b'Pf\n0 2\n-1\n', b'PF\n2 2\n-1\n'
+            +bytes(16)):
             says(data, 'a.pfm is truncated or damaged')
         says(b'Pf\n999999999 999999999\n-1\n'+bytes(8), 'but 8 follow') # four exabytes are not asked for
 
 def test_missing_folder_empty():
     with tempfile.TemporaryDirectory() as d:
         d = Path(d)
-        for read,ext in ((read_bytes,'png'), (read_image,'png'), (read_pfm,'pfm'), (read_disparity,'png'), (read_disparity,'npy')):
-            f = d/f'none.{ext}'; f.touch()
+        for read,ext in (
+            (read_bytes,'png'), (read_image,'png'), (read_pfm,'pfm'), (read_disparity,'png'),
+            (read_disparity,'npy')):
+            f = d/f'none.{ext}'
+            f.touch()
             test_fail(lambda: read(f), exc=ValueError, contains=f'none.{ext} is empty')
             test_fail(lambda: read(d/f'nope.{ext}'), exc=FileNotFoundError, contains=f'nope.{ext} does not exist')
             test_fail(lambda: read(d), exc=ValueError, contains=f'{d} is a folder')
@@ -130,32 +161,48 @@ def test_eight_bit_needs_scale():
     x = np.array([[0,8],[20,255]], np.uint8)
     with tempfile.TemporaryDirectory() as d:
         for ext in ('png','pgm'):
-            f = Path(d)/f'a.{ext}'; cv2.imwrite(str(f), x)
+            f = Path(d)/f'a.{ext}'
+            cv2.imwrite(str(f), x)
             test_fail(lambda: read_disparity(f), exc=ValueError, contains=f'a.{ext} has 8 bits: pass scale')
             np.testing.assert_array_equal(read_disparity(f, scale=8), np.float32([[np.nan,1],[2.5,255/8]]))
-            test_fail(lambda: read_disparity(f, scale=0), exc=ValueError, contains='scale must be positive, got 0')
-        cv2.imwrite(str(f.with_suffix('.png')), np.dstack([x,x,x])); test_eq(read_disparity(f.with_suffix('.png'), 8)[1,0], 2.5)
+            test_fail(
+                lambda: read_disparity(f, scale=0), exc=ValueError,
+                contains='scale must be positive, got 0')
+        cv2.imwrite(str(f.with_suffix('.png')), np.dstack([x,x,x]))
+        test_eq(read_disparity(f.with_suffix('.png'), 8)[1,0], 2.5)
         cv2.imwrite(str(f.with_suffix('.png')), np.dstack([x,x,x//2]))
-        test_fail(lambda: read_disparity(f.with_suffix('.png'), 8), exc=ValueError, contains='a.png is a colour picture')
+        test_fail(
+            lambda: read_disparity(f.with_suffix('.png'), 8), exc=ValueError,
+            contains='a.png is a colour picture')
 
 def test_npy_and_pfm_disparities():
     with tempfile.TemporaryDirectory() as d:
         f = Path(d)/'a.npy'
         np.save(f, np.array([[1.5,np.inf],[np.nan,-np.inf]]))
         np.testing.assert_array_equal(read_disparity(f), np.float32([[1.5,np.nan],[np.nan,np.nan]]))
-        np.save(f, np.array([{}], object)); test_fail(lambda: read_disparity(f), exc=ValueError, contains='a.npy is not a .npy array')
-        np.save(f, np.zeros((2,2,2)));      test_fail(lambda: read_disparity(f), exc=ValueError, contains='a.npy must hold numbers (H,W), got float64 (2, 2, 2)')
+        np.save(f, np.array([{}], object))
+        test_fail(lambda: read_disparity(f), exc=ValueError, contains='a.npy is not a .npy array')
+        np.save(f, np.zeros((2,2,2)))
+        test_fail(
+            lambda: read_disparity(f), exc=ValueError,
+            contains='a.npy must hold numbers (H,W), got float64 (2, 2, 2)')
         np.save(f, np.zeros((40,50)))
-        f.write_bytes(f.read_bytes()[:-8]); test_fail(lambda: read_disparity(f), exc=ValueError, contains='a.npy is not a .npy array')
-        f.write_bytes(b'hello');            test_fail(lambda: read_disparity(f), exc=ValueError, contains='a.npy is not a .npy array')
+        f.write_bytes(f.read_bytes()[:-8])
+        test_fail(lambda: read_disparity(f), exc=ValueError, contains='a.npy is not a .npy array')
+        f.write_bytes(b'hello')
+        test_fail(lambda: read_disparity(f), exc=ValueError, contains='a.npy is not a .npy array')
         cv2.imwrite(f'{d}/a.tiff', np.float32([[0,np.nan],[1.5,9]]))
         np.testing.assert_array_equal(read_disparity(f'{d}/a.tiff'), np.float32([[0,np.nan],[1.5,9]]))
-        f = Path(d)/'a.pfm'; write_pfm(f, np.zeros((2,3,3)))
+        f = Path(d)/'a.pfm'
+        write_pfm(f, np.zeros((2,3,3)))
         test_fail(lambda: read_disparity(f), exc=ValueError, contains='a.pfm must hold one channel, got 3')
 
 def test_disparity_roundtrip():
     d = np.random.default_rng(0).uniform(0, 255.99, (20,30)).astype(np.float32)
-    d[3,4] = np.nan; d[5,6] = np.inf; d[0,0] = 0; d[0,1] = 65535/256
+    d[3,4] = np.nan
+    d[5,6] = np.inf
+    d[0,0] = 0
+    d[0,1] = 65535/256
     want = np.where(np.isinf(d), np.nan, d)
     with tempfile.TemporaryDirectory() as t:
         t = Path(t)
@@ -164,28 +211,41 @@ def test_disparity_roundtrip():
             got = read_disparity(t/name)
             np.testing.assert_allclose(got, want, rtol=0, atol=1/256 if name=='a.png' else 0)
             test_eq(got.dtype, np.float32)
-        np.testing.assert_allclose(read_disparity(t/'a.png')[1:], want[1:], rtol=0, atol=1/512+1e-6) # rounded, not cut
+        # rounded, not cut
+        np.testing.assert_allclose(read_disparity(t/'a.png')[1:], want[1:], rtol=0, atol=1/512+1e-6)
         x = cv2.imread(str(t/'a.png'), cv2.IMREAD_UNCHANGED)
-        test_eq(x.dtype, np.uint16); test_eq(x[[3,5,0,0],[4,6,0,1]].tolist(), [0,0,1,65535]) # unknown, unknown, zero, the largest
+        test_eq(x.dtype, np.uint16)
+        test_eq(x[[3,5,0,0],[4,6,0,1]].tolist(), [0,0,1,65535]) # unknown, unknown, zero, the largest
 
 def test_write_disparity_refuses():
     with tempfile.TemporaryDirectory() as t:
         t = Path(t)
-        for v in (256., 255.999, -1.): test_fail(lambda: write_disparity(t/'a.png', np.full((2,2), v)), exc=ValueError, contains='a.png: a 16-bit png holds 0 to below 256 px')
-        test_fail(lambda: write_disparity(t/'a.tif', np.ones((2,2))), exc=ValueError, contains='a.tif: cannot write a disparity as .tif; use .pfm, .png, .npy')
+        for v in (256., 255.999, -1.):
+            test_fail(
+                lambda: write_disparity(t/'a.png', np.full((2,2), v)), exc=ValueError,
+                contains='a.png: a 16-bit png holds 0 to below 256 px')
+        test_fail(
+            lambda: write_disparity(t/'a.tif', np.ones((2,2))), exc=ValueError,
+            contains='a.tif: cannot write a disparity as .tif; use .pfm, .png, .npy')
         test_fail(lambda: write_disparity(t/'a', np.ones((2,2))), exc=ValueError, contains='without suffix')
-        test_fail(lambda: write_disparity(t/'a.png', np.ones((1,2,2))), exc=ValueError, contains='disparity must be (H,W), got (1, 2, 2)')
+        test_fail(
+            lambda: write_disparity(t/'a.png', np.ones((1,2,2))), exc=ValueError,
+            contains='disparity must be (H,W), got (1, 2, 2)')
         test_eq(list(t.iterdir()), [])
-        write_disparity(t/'a.png', np.full((2,2), np.nan)); assert np.isnan(read_disparity(t/'a.png')).all()
+        write_disparity(t/'a.png', np.full((2,2), np.nan))
+        assert np.isnan(read_disparity(t/'a.png')).all()
 
 def test_picture_colours():
-    d = np.tile(np.linspace(0, 100, 256, dtype=np.float32), (3,1)); d[0,:9] = np.nan; d[1,0] = np.inf
+    d = np.tile(np.linspace(0, 100, 256, dtype=np.float32), (3,1))
+    d[0,:9] = np.nan
+    d[1,0] = np.inf
     p = color_disparity(d, max_disp=100)
     table = cv2.applyColorMap(np.arange(256, dtype=np.uint8)[None], cv2.COLORMAP_TURBO)[0,:,::-1]
     test_eq(p[2], table) # RGB, first to last colour
     assert (p[0,:9]==0).all() and (p[1,0]==0).all() and (p[2].sum(-1)>0).all()
     test_eq(color_disparity(d, max_disp=50)[2,255].tolist(), table[255].tolist())
-    test_eq(color_disparity(np.full((1,1), 50.), max_disp=100)[0,0].tolist(), table[128].tolist()) # from 0, whatever the map holds
+    # from 0, whatever the map holds
+    test_eq(color_disparity(np.full((1,1), 50.), max_disp=100)[0,0].tolist(), table[128].tolist())
     auto = color_disparity(np.where(d>99.5, 1e4, d)) # a few wild values do not eat the colours
     test_eq(len(np.unique(auto[2], axis=0))>200, True)
     assert (color_disparity(np.full((2,2), np.nan))==0).all()
@@ -194,11 +254,14 @@ def test_picture_colours():
     test_fail(lambda: color_disparity(d, max_disp=0), exc=ValueError, contains='max_disp must be positive')
 
 def test_picture_file():
-    d = np.arange(12.).reshape(3,4); d[1,1] = np.nan
+    d = np.arange(12.).reshape(3,4)
+    d[1,1] = np.nan
     with tempfile.TemporaryDirectory() as t:
         write_picture(Path(t)/'a.png', d)
         test_eq(read_pixels(Path(t)/'a.png'), color_disparity(d))
-        test_fail(lambda: write_picture(Path(t)/'a.xyz', d), exc=ValueError, contains='a.xyz: cannot write a picture')
+        test_fail(
+            lambda: write_picture(Path(t)/'a.xyz', d), exc=ValueError,
+            contains='a.xyz: cannot write a picture')
 
 def test_full_disk_leaves_no_half_file():
     def full(self, data):
@@ -206,12 +269,17 @@ def test_full_disk_leaves_no_half_file():
         raise OSError(errno.ENOSPC, 'No space left on device')
     d = np.ones((4,5), np.float32)
     with tempfile.TemporaryDirectory() as t:
-        for name,write in {'a.pfm':write_disparity, 'a.png':write_disparity, 'a.npy':write_disparity, 'b.png':write_picture, 'b.pfm':write_pfm}.items():
-            f = Path(t)/name; write(f, d); before = f.read_bytes()
+        for name,write in {
+            'a.pfm':write_disparity, 'a.png':write_disparity, 'a.npy':write_disparity,
+            'b.png':write_picture, 'b.pfm':write_pfm}.items():
+            f = Path(t)/name
+            write(f, d)
+            before = f.read_bytes()
             with patch.object(Path, 'write_bytes', full):
                 test_fail(lambda: write(f, d*2), exc=OSError, contains=f'{name}: No space left on device')
             test_eq(f.read_bytes(), before)
-            f.unlink(); test_eq(list(Path(t).iterdir()), [])
+            f.unlink()
+            test_eq(list(Path(t).iterdir()), [])
 
 @pytest.mark.data
 def test_middlebury_files():
@@ -220,13 +288,16 @@ def test_middlebury_files():
         d = m/'MiddEval3/trainingQ'/scene
         calib = dict(l.split('=',1) for l in (d/'calib.txt').read_text().split('\n') if '=' in l)
         disp,img = read_disparity(d/'disp0GT.pfm'),read_image(d/'im0.png')
-        test_eq(disp.shape, (int(calib['height']),int(calib['width']))); test_eq(img.shape, (*disp.shape,3))
+        test_eq(disp.shape, (int(calib['height']),int(calib['width'])))
+        test_eq(img.shape, (*disp.shape,3))
         assert float(calib['vmin'])-1 <= np.nanmin(disp) and np.nanmax(disp) <= float(calib['vmax'])+1
         mask = read_pixels(d/'mask0nocc.png')
         test_eq(np.isnan(disp), mask==0) # same unknown pixels, so the same row order
     venus = m/'2001/venus'
-    disp,want = read_disparity(venus/'disp2.pgm', scale=8),cv2.imread(str(venus/'disp2.pgm'), cv2.IMREAD_UNCHANGED)
-    test_eq(disp, want/np.float32(8)); test_eq(read_image(venus/'im2.ppm').shape[:2], disp.shape)
+    disp = read_disparity(venus/'disp2.pgm', scale=8)
+    want = cv2.imread(str(venus/'disp2.pgm'), cv2.IMREAD_UNCHANGED)
+    test_eq(disp, want/np.float32(8))
+    test_eq(read_image(venus/'im2.ppm').shape[:2], disp.shape)
     test_fail(lambda: read_disparity(venus/'disp2.pgm'), contains='disp2.pgm has 8 bits')
 
 @pytest.mark.data
@@ -240,9 +311,12 @@ def test_kitti_and_sceneflow_files():
     left,right = (read_image(s/f'frames_cleanpass/TEST/A/0032/{v}/0006.png') for v in ('left','right'))
     disp = read_disparity(s/'disparity/TEST/A/0032/left/0006.pfm')
     h,w = disp.shape
-    y,x = np.mgrid[:h,:w]; xr = np.round(x-disp).astype(int); ok = xr>=0
+    y,x = np.mgrid[:h,:w]
+    xr = np.round(x-disp).astype(int)
+    ok = xr>=0
     err = np.abs(left-right[y,xr.clip(0)]).mean(-1)[ok]
-    assert np.median(err)<.02 < np.median(np.abs(left-right[::-1][y,xr.clip(0)]).mean(-1)[ok]) # the disparity matches the views
+    # the disparity matches the views
+    assert np.median(err)<.02 < np.median(np.abs(left-right[::-1][y,xr.clip(0)]).mean(-1)[ok])
 
 @pytest.mark.slow
 def test_hundreds_of_bad_files():
@@ -296,10 +370,13 @@ for k,(ext,what,data) in enumerate(bad):
 grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss-before)/1024
 print(len(bad), counts['error'], counts['array'], round(grown), wrong)
 """
-    with tempfile.TemporaryDirectory() as d: done = subprocess.run([sys.executable, '-c', code, d], capture_output=True, text=True, timeout=120)
+    with tempfile.TemporaryDirectory() as d:
+        done = subprocess.run([sys.executable, '-c', code, d], capture_output=True, text=True, timeout=120)
     assert not done.returncode, done.stderr[-800:]
     files,errors,arrays,grown,wrong = done.stdout.split(' ', 4)
-    print(f'{files} bad files: {errors} answered by name, {arrays} read; memory grew by {grown} MB'); test_eq(wrong.strip(), '[]'); assert int(errors)>=300 and int(grown)<64, done.stdout
+    print(f'{files} bad files: {errors} answered by name, {arrays} read; memory grew by {grown} MB')
+    test_eq(wrong.strip(), '[]')
+    assert int(errors)>=300 and int(grown)<64, done.stdout
 
 @pytest.mark.slow
 def test_any_map_comes_back():
@@ -308,18 +385,34 @@ def test_any_map_comes_back():
     quick = settings(max_examples=60, deadline=None, derandomize=True, database=None)
     sizes = st.tuples(st.integers(1, 5), st.integers(1, 5))
     with tempfile.TemporaryDirectory() as d:
-        f = Path(d)/'a.pfm'; k = Path(d)/'a.png'
+        f = Path(d)/'a.pfm'
+        k = Path(d)/'a.png'
         @quick
-        @given(st.one_of(sizes, sizes.map(lambda s: (*s,3))).flatmap(lambda s: hnp.arrays(np.float32, s)), st.booleans())
-        def pfm(x, little): write_pfm(f, x, little); want = x.copy(); want[np.isinf(x)] = np.nan; np.testing.assert_array_equal(read_pfm(f), want)
+        @given(
+            st.one_of(sizes, sizes.map(lambda s: (*s,3))).flatmap(lambda s: hnp.arrays(np.float32, s)),
+            st.booleans())
+        def pfm(x, little):
+            write_pfm(f, x, little)
+            want = x.copy()
+            want[np.isinf(x)] = np.nan
+            np.testing.assert_array_equal(read_pfm(f), want)
         @quick
         @given(sizes.flatmap(lambda s: hnp.arrays(np.uint16, s)))
-        def kitti(x): write_disparity(k, np.where(x, x/np.float32(256), np.nan)); np.testing.assert_array_equal(read_disparity(k), np.where(x, x/np.float32(256), np.nan))
+        def kitti(x):
+            write_disparity(k, np.where(x, x/np.float32(256), np.nan))
+            np.testing.assert_array_equal(read_disparity(k), np.where(x, x/np.float32(256), np.nan))
         @quick
-        @given(st.one_of(st.binary(max_size=60), st.binary(max_size=30).map(lambda b: b'Pf\n2 2\n-1\n'+b), st.text('Pf0123456789.-\n ', max_size=40).map(str.encode)))
+        @given(
+            st.one_of(
+                st.binary(max_size=60), st.binary(max_size=30).map(lambda b: b'Pf\n2 2\n-1\n'+b),
+                st.text('Pf0123456789.-\n ', max_size=40).map(str.encode)))
         def noise(b):
             for p in (f,k):
                 p.write_bytes(b)
                 try: read_disparity(p, 8)
                 except ValueError as e: assert p.name in str(e)
-        level = cv2.utils.logging.setLogLevel(0); pfm(); kitti(); noise(); cv2.utils.logging.setLogLevel(level)
+        level = cv2.utils.logging.setLogLevel(0)
+        pfm()
+        kitti()
+        noise()
+        cv2.utils.logging.setLogLevel(level)

@@ -29,34 +29,52 @@ def test_batches_keep_the_contract():
     dls = StereoDataLoaders.from_synthetic(8, 5, (32,64), bs=2)
     left,right,disp,valid = dls.train.one_batch()
     test_eq([tuple(t.shape) for t in (left,right,disp,valid)], [(2,3,32,64)]*2+[(2,32,64)]*2)
-    test_eq([disp.dtype,valid.dtype], [torch.float32,torch.bool]); assert disp[~valid].eq(0).all()
+    test_eq([disp.dtype,valid.dtype], [torch.float32,torch.bool])
+    assert disp[~valid].eq(0).all()
     test_eq([len(dls.train), len(dls.valid), dls.train.n_inp], [4,3,2])
 
 def test_epochs_are_new_and_repeatable():
-    def lefts(dls, epoch): dls.train.epoch = epoch; return torch.cat([b[0] for b in dls.train])
+    def lefts(dls, epoch):
+        dls.train.epoch = epoch
+        return torch.cat([b[0] for b in dls.train])
     a,b = (StereoDataLoaders.from_synthetic(4, 2, (32,64), bs=2, seed=3) for _ in range(2))
     test_eq(lefts(a, 1), lefts(b, 1))
-    first = lefts(a, 0); assert all((x-y).abs().mean()>.01 for x in first for y in lefts(a, 1))
+    first = lefts(a, 0)
+    assert all((x-y).abs().mean()>.01 for x in first for y in lefts(a, 1))
     assert (lefts(StereoDataLoaders.from_synthetic(4, 2, (32,64), bs=2, seed=4), 0)-first).abs().mean()>.01
-    less = StereoDataLoaders.from_synthetic(4, 2, (32,64), bs=2, seed=3, without=['noise']); assert 0<(lefts(less, 0)-first).abs().mean()<.2; test_eq([less.train_ds.without,less.valid_ds.without], [('noise',),()])
-    va,vb = (torch.cat([b[0] for b in d.valid]) for d in (a,b)); test_eq(va, vb)
+    less = StereoDataLoaders.from_synthetic(4, 2, (32,64), bs=2, seed=3, without=['noise'])
+    assert 0<(lefts(less, 0)-first).abs().mean()<.2
+    test_eq([less.train_ds.without,less.valid_ds.without], [('noise',),()])
+    va,vb = (torch.cat([b[0] for b in d.valid]) for d in (a,b))
+    test_eq(va, vb)
 
 def test_finite_sets_are_shuffled_by_epoch():
     dl = StereoDL(PairFiles([PairFile('l', 'r')]*30), bs=2, seed=1)
     orders = []
-    for e in (0,1,0): dl.epoch = e; orders.append(dl.get_idxs())
-    test_eq(orders[0], orders[2]); test_ne(orders[0], orders[1]); test_eq(sorted(orders[1]), list(range(30)))
+    for e in (0,1,0):
+        dl.epoch = e
+        orders.append(dl.get_idxs())
+    test_eq(orders[0], orders[2])
+    test_ne(orders[0], orders[1])
+    test_eq(sorted(orders[1]), list(range(30)))
 
 def test_augmentation_is_a_function_of_seed_and_epoch():
     class Ramp: # pair i is a picture of brightness i
         def __len__(self): return 4
-        def sample(self, i): return Sample(*[torch.full((3,8,8), i/4)]*2, torch.ones(8,8), torch.ones(8,8,dtype=torch.bool))
+        def sample(self, i):
+            return Sample(*[torch.full((3,8,8), i/4)]*2, torch.ones(8,8), torch.ones(8,8,dtype=torch.bool))
     from stereo_kd.data.files import Sample
     def loader(seed=0): return StereoDL(Augmented(Ramp(), augment('standard', (4,4)), seed), bs=2, seed=seed)
-    def epoch(dl, e): dl.epoch = e; return torch.cat([b[0] for b in dl])
+    def epoch(dl, e):
+        dl.epoch = e
+        return torch.cat([b[0] for b in dl])
     a,b = loader(),loader()
-    test_eq(epoch(a, 1), epoch(b, 1)); test_ne(epoch(a, 0), epoch(b, 1)); test_ne(epoch(a, 0), epoch(loader(1), 0))
-    dl = loader(); dl.epoch = 2; test_eq(sorted(dl.get_idxs()), [8,9,10,11])
+    test_eq(epoch(a, 1), epoch(b, 1))
+    test_ne(epoch(a, 0), epoch(b, 1))
+    test_ne(epoch(a, 0), epoch(loader(1), 0))
+    dl = loader()
+    dl.epoch = 2
+    test_eq(sorted(dl.get_idxs()), [8,9,10,11])
     for i,b in enumerate(dl): test_eq(dl.dataset.batch(dl.batch_indices(i))[0], b[0])
 
 def test_mixed_keeps_the_shares():
@@ -64,37 +82,55 @@ def test_mixed_keeps_the_shares():
         endless = True
         def __init__(self, v): self.v = v
         def __len__(self): return 5
-        def batch(self, i): return torch.full((1,3,2,2), self.v),torch.full((1,3,2,2), float(i[0])),torch.ones(1,2,2),torch.ones(1,2,2,dtype=torch.bool)
+        def batch(self, i):
+            return torch.full((1,3,2,2), self.v),torch.full(
+                (1,3,2,2), float(i[0])),torch.ones(1,2,2),torch.ones(1,2,2,dtype=torch.bool)
     mix = Mixed([Constant(0.), Constant(1.)], (1,3), 400)
-    values = mix.batch(range(400))[0][:,0,0,0]; assert 270<values.sum()<330, values.sum()
+    values = mix.batch(range(400))[0][:,0,0,0]
+    assert 270<values.sum()<330, values.sum()
     test_eq([len(mix), len(Mixed([Constant(0.)]*2, (1,1)))], [400,10])
-    test_eq(mix[7][1], mix[7][1]); test_ne(mix[7][1], Mixed([Constant(0.), Constant(1.)], (1,3), 400, seed=1)[7][1])
-    for args,say in [(([Constant(0.)], (1,2)), '1 data sets have 2 weights'), (([PairFiles([])], (1,)), 'PairFiles is not endless'), (([Constant(0.)], (-1,)), 'not negative')]: test_fail(lambda: Mixed(*args), exc=ValueError, contains=say)
+    test_eq(mix[7][1], mix[7][1])
+    test_ne(mix[7][1], Mixed([Constant(0.), Constant(1.)], (1,3), 400, seed=1)[7][1])
+    for args,say in [
+        (([Constant(0.)], (1,2)), '1 data sets have 2 weights'),
+        (([PairFiles([])], (1,)), 'PairFiles is not endless'), (([Constant(0.)], (-1,)), 'not negative')]:
+        test_fail(lambda: Mixed(*args), exc=ValueError, contains=say)
 
 def test_files_to_batches():
     with tempfile.TemporaryDirectory() as d:
         for i in range(6):
-            for v in ('left','right'): p = Path(d)/v/f'{i}.png'; p.parent.mkdir(exist_ok=True); cv2.imwrite(str(p), np.random.default_rng(i).integers(0, 255, (40+i%2,60,3), dtype=np.uint8))
+            for v in ('left','right'):
+                p = Path(d)/v/f'{i}.png'
+                p.parent.mkdir(exist_ok=True)
+                cv2.imwrite(str(p), np.random.default_rng(i).integers(0, 255, (40+i%2,60,3), dtype=np.uint8))
             write_disparity(Path(d)/'disp'/f'{i}.pfm', np.full((40+i%2,60), 3+i, 'float32'))
         dls = StereoDataLoaders.from_folder(d, size=(32,48), bs=2, n_train=8)
         test_eq([len(dls.train), len(dls.valid), dls.train_ds.mask], [4,1,'all<192'])
-        left,right,disp,valid = dls.train.one_batch(); test_eq([tuple(left.shape), tuple(disp.shape)], [(2,3,32,48),(2,32,48)])
-        test_eq([tuple(b[0].shape) for b in dls.valid], [(1,3,40,60)]); test_eq(dls.valid.one_batch()[2].unique().tolist(), [7.])
+        left,right,disp,valid = dls.train.one_batch()
+        test_eq([tuple(left.shape), tuple(disp.shape)], [(2,3,32,48),(2,32,48)])
+        test_eq([tuple(b[0].shape) for b in dls.valid], [(1,3,40,60)])
+        test_eq(dls.valid.one_batch()[2].unique().tolist(), [7.])
         with_workers = StereoDataLoaders.from_folder(d, size=(32,48), bs=2, n_train=8, num_workers=2)
         for a,b in zip(dls.train, with_workers.train, strict=True): test_eq(a[0], b[0])
         test_eq(StereoDataLoaders.sources()['folder'], StereoDataLoaders.from_folder)
     pairs = PairFiles([PairFile('l', 'r', name=str(i)) for i in range(11)])
-    test_eq([[f.name for f in p.files] for p in every_fifth(pairs)], [list('0123')+list('5678')+['10'], ['4','9']])
+    test_eq(
+        [[f.name for f in p.files] for p in every_fifth(pairs)],
+        [list('0123')+list('5678')+['10'], ['4','9']])
     test_fail(lambda: every_fifth(pairs.subset([0])), exc=ValueError, contains='has 1 pair with truth')
 
 @pytest.mark.data
 def test_real_kitti_batches():
     from stereo_kd.testing import real_data
-    with warnings.catch_warnings(): warnings.simplefilter('ignore'); dls = StereoDataLoaders.from_kitti2015(real_data()/'kitti2015', size=(64,256), bs=2)
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        dls = StereoDataLoaders.from_kitti2015(real_data()/'kitti2015', size=(64,256), bs=2)
     left,right,disp,valid = dls.train.one_batch()
-    test_eq([tuple(left.shape), len(dls.train), len(dls.valid)], [(2,3,64,256),2,1]); assert .02<valid.float().mean()<.6 and disp[valid].min()>0
+    test_eq([tuple(left.shape), len(dls.train), len(dls.valid)], [(2,3,64,256),2,1])
+    assert .02<valid.float().mean()<.6 and disp[valid].min()>0
 
 def test_show_batch_draws_three_rows():
     import matplotlib.pyplot as plt
     StereoDataLoaders.from_synthetic(4, 2, (32,64), bs=2).train.show_batch(max_n=2)
-    test_eq(len(plt.gcf().axes), 6); plt.close()
+    test_eq(len(plt.gcf().axes), 6)
+    plt.close()

@@ -13,47 +13,82 @@ from stereo_kd.data.transforms import *
 
 def test_each_transform_keeps_the_pair_rectified():
     rng = lambda k: torch.Generator().manual_seed(k)
-    s = exact_scene(); start = warp_error(s); assert start['truth']<.01<.1<start['zero'], start
-    geometric = [RandomCrop((32,64)), RandomCrop((60,120)), HorizontalScale(p=1), HorizontalScale((.7,1.4), True, 1), VerticalFlip(1), SwapFlip(1)]
+    s = exact_scene()
+    start = warp_error(s)
+    assert start['truth']<.01<.1<start['zero'], start
+    geometric = [
+        RandomCrop((32,64)), RandomCrop((60,120)), HorizontalScale(p=1),
+        HorizontalScale((.7,1.4), True, 1), VerticalFlip(1), SwapFlip(1)]
     for t in geometric:
         for k in range(3):
-            r = t(s, rng(k)); e = warp_error(r); assert r.valid.any()
+            r = t(s, rng(k))
+            e = warp_error(r)
+            assert r.valid.any()
             assert e['truth']<.02 and e['truth']<.2*e['zero'], (type(t).__name__, e)
             for shift in (-1,1): assert warp_error(r, shift)['truth']>2*e['truth']+.01, (type(t).__name__, shift)
-            back = Sample(r.right.flip(-1), r.left.flip(-1), r.right_disp.flip(-1), r.right_valid.flip(-1)); assert warp_error(back)['truth']<.02, type(t).__name__
+            back = Sample(r.right.flip(-1), r.left.flip(-1), r.right_disp.flip(-1), r.right_valid.flip(-1))
+            assert warp_error(back)['truth']<.02, type(t).__name__
     for t in (Color(.3, 0., p=1), Noise((.03,.03), 1), Blur((.5,.5), 1), EraseRight((5,10), p=1)):
-        r = t(s, rng(0)); e = warp_error(r); assert e['truth']<.5*e['zero'], (type(t).__name__, e); test_eq(r.disp, s.disp)
+        r = t(s, rng(0))
+        e = warp_error(r)
+        assert e['truth']<.5*e['zero'], (type(t).__name__, e)
+        test_eq(r.disp, s.disp)
 
 def test_vertical_offset_is_what_it_says():
-    s = exact_scene(); r = VerticalOffset(.8, 1)(s, torch.Generator().manual_seed(1))
+    s = exact_scene()
+    r = VerticalOffset(.8, 1)(s, torch.Generator().manual_seed(1))
     def moved(im, dy): # content down by dy, like the transform
-        k = int(dy//1); f = dy-k; rows = torch.arange(im.shape[1]); row = lambda o: im[:,(rows-o).clamp(0, len(rows)-1)]
+        k = int(dy//1)
+        f = dy-k
+        rows = torch.arange(im.shape[1])
+        row = lambda o: im[:,(rows-o).clamp(0, len(rows)-1)]
         return (1-f)*row(k)+f*row(k+1)
-    tries = torch.linspace(-.8, .8, 33); fit = torch.tensor([(moved(s.right, d.item())-r.right).abs().mean() for d in tries])
-    dy = tries[fit.argmin()].item(); assert fit.min()<.005 and abs(dy)>.1, (dy, fit.min())
-    inner = lambda im: s._replace(right=im, valid=s.valid & (torch.arange(48)>1)[:,None] & (torch.arange(48)<46)[:,None])
+    tries = torch.linspace(-.8, .8, 33)
+    fit = torch.tensor([(moved(s.right, d.item())-r.right).abs().mean() for d in tries])
+    dy = tries[fit.argmin()].item()
+    assert fit.min()<.005 and abs(dy)>.1, (dy, fit.min())
+    inner = lambda im: s._replace(
+        right=im, valid=s.valid & (torch.arange(48)>1)[:,None] & (torch.arange(48)<46)[:,None])
     assert warp_error(inner(moved(r.right, -dy)))['truth']<.6*warp_error(inner(r.right))['truth']
-    test_eq(r.disp, s.disp); test_eq(r.left, s.left)
+    test_eq(r.disp, s.disp)
+    test_eq(r.left, s.left)
 
 def test_sparse_truth_stays_sparse():
-    s = exact_scene(); keep = torch.rand(s.valid.shape, generator=torch.Generator().manual_seed(0))<.1
+    s = exact_scene()
+    keep = torch.rand(s.valid.shape, generator=torch.Generator().manual_seed(0))<.1
     sparse = s._replace(disp=s.disp*keep, valid=s.valid&keep)
     for t in (HorizontalScale((1.25,1.25), p=1), HorizontalScale((.8,.8), p=1)):
-        r = t(sparse, torch.Generator()); f = r.disp.shape[1]/96
+        r = t(sparse, torch.Generator())
+        f = r.disp.shape[1]/96
         assert .07<r.valid.float().mean()<.12 and r.disp[~r.valid].eq(0).all()
-        assert torch.isin((r.disp[r.valid]/f*1e4).round(), (sparse.disp[sparse.valid]*1e4).round()).float().mean()>.99 # no new values
-    big = RandomCrop((60,120))(sparse, torch.Generator()); test_eq([tuple(big.left.shape), big.valid[48:].any().item(), big.valid[:,96:].any().item()], [(3,60,120),False,False])
+        # no new values
+        assert torch.isin(
+            (r.disp[r.valid]/f*1e4).round(), (sparse.disp[sparse.valid]*1e4).round()).float().mean()>.99
+    big = RandomCrop((60,120))(sparse, torch.Generator())
+    test_eq(
+        [tuple(big.left.shape), big.valid[48:].any().item(), big.valid[:,96:].any().item()],
+        [(3,60,120),False,False])
 
 def test_inputs_are_left_alone_and_errors_are_clear():
-    s = exact_scene(); before = [t.clone() for t in s]
-    every = [RandomCrop((8,8)), HorizontalScale(p=1), VerticalFlip(1), SwapFlip(1), VerticalOffset(p=1), Color(p=1), Blur(p=1), Noise(p=1), EraseRight(p=1)]
+    s = exact_scene()
+    before = [t.clone() for t in s]
+    every = [
+        RandomCrop((8,8)), HorizontalScale(p=1), VerticalFlip(1), SwapFlip(1), VerticalOffset(p=1),
+        Color(p=1), Blur(p=1), Noise(p=1), EraseRight(p=1)]
     for t in every:
-        a,b,c = (t(s, torch.Generator().manual_seed(k)) for k in (0,0,5)); assert all(torch.equal(x,y) for x,y in zip(a, b)), type(t).__name__
+        a,b,c = (t(s, torch.Generator().manual_seed(k)) for k in (0,0,5))
+        assert all(torch.equal(x,y) for x,y in zip(a, b)), type(t).__name__
         assert any(not torch.equal(x, y) if x.shape==y.shape else True for x,y in zip(a, s)), type(t).__name__
-        if not isinstance(t, RandomCrop): never = type(t)(p=0)(s, torch.Generator()); assert all(x is y for x,y in zip(never, s))
+        if not isinstance(t, RandomCrop):
+            never = type(t)(p=0)(s, torch.Generator())
+            assert all(x is y for x,y in zip(never, s))
     assert all(torch.equal(x, y) for x,y in zip(before, s))
     test_eq(SwapFlip(1)(s._replace(right_disp=None, right_valid=None), torch.Generator()).left, s.left)
-    for f,say in [(lambda: RandomCrop((0,5)), 'at least 1 px'), (lambda: HorizontalScale((2,1)), 'scales must be two numbers'), (lambda: Noise((-1,1)), 'sigma must be'), (lambda: VerticalOffset(9), 'px must be')]: test_fail(f, exc=ValueError, contains=say)
+    for f,say in [
+        (lambda: RandomCrop((0,5)), 'at least 1 px'),
+        (lambda: HorizontalScale((2,1)), 'scales must be two numbers'),
+        (lambda: Noise((-1,1)), 'sigma must be'), (lambda: VerticalOffset(9), 'px must be')]:
+        test_fail(f, exc=ValueError, contains=say)
 
 def test_augmented_is_a_function_of_seed_and_index():
     class Scenes:
@@ -62,8 +97,12 @@ def test_augmented_is_a_function_of_seed_and_index():
     a,b,c = (Augmented(Scenes(), augment('standard', (32,64)), seed) for seed in (0,0,1))
     for i in (0,2,7): assert all(torch.equal(x, y) for x,y in zip(a[i], b[i]))
     assert not torch.equal(a[0][0], a[3][0]) and not torch.equal(a[0][0], c[0][0]) # another epoch, another seed
-    test_eq([len(a), len(Augmented(Scenes(), [], n=50)), tuple(a.batch([0,4])[2].shape), a.mask], [3,50,(2,32,64),'all'])
-    plain = Augmented(Scenes(), [])[4]; test_eq(plain[2], exact_scene(seed=1).disp)
+    test_eq(
+        [len(a), len(Augmented(Scenes(), [], n=50)), tuple(a.batch([0,4])[2].shape), a.mask],
+        [3,50,(2,32,64),'all'])
+    plain = Augmented(Scenes(), [])[4]
+    test_eq(plain[2], exact_scene(seed=1).disp)
     for i in range(12): assert warp_error(a.sample(i))['truth']<.1 # asymmetric colour and noise included
-    test_fail(lambda: a[-1], exc=IndexError, contains='numbered from 0'); test_fail(lambda: augment('hard'), exc=ValueError, contains="unknown strength of augmentation 'hard'")
+    test_fail(lambda: a[-1], exc=IndexError, contains='numbered from 0')
+    test_fail(lambda: augment('hard'), exc=ValueError, contains="unknown strength of augmentation 'hard'")
     test_eq([type(t).__name__ for t in augment('light', (8,8))], ['RandomCrop','Color','Noise'])

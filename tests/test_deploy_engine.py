@@ -21,44 +21,73 @@ from stereo_kd.deploy.engine import *
 
 def test_engines_agree():
     from stereo_kd.deploy.engine import ENGINES
-    torch.manual_seed(0); net = create_model('dtpnet', max_disp=48, stem=8, width=16).eval()
+    torch.manual_seed(0)
+    net = create_model('dtpnet', max_disp=48, stem=8, width=16).eval()
     for m in net.modules():
-        if isinstance(m, nn.BatchNorm2d): m.running_mean.uniform_(-.2,.2); m.running_var.uniform_(.5,2)
+        if isinstance(m, nn.BatchNorm2d):
+            m.running_mean.uniform_(-.2,.2)
+            m.running_var.uniform_(.5,2)
     with torch.no_grad():
         for size in ((37,70),(48,96)):
-            x,y = torch.randn(2,2,3,*size); want = net(x, y).disparity[-1]
+            x,y = torch.randn(2,2,3,*size)
+            want = net(x, y).disparity[-1]
             for name in list_engines():
-                e = Engine(net, name); off = (e(x, y).disparity[-1]-want).abs()
+                e = Engine(net, name)
+                off = (e(x, y).disparity[-1]-want).abs()
                 assert off.max()<1e-3 if 'bf16' not in name else off.mean()<.5, (name, off.max())
                 test_eq(len(e(x, y, upto='aggregation').disparity), 0)
-    test_fail(lambda: Engine(net, 'tensorrt'), exc=ValueError, contains="unknown engine 'tensorrt'; known: plain, eager")
+    test_fail(
+        lambda: Engine(net, 'tensorrt'), exc=ValueError,
+        contains="unknown engine 'tensorrt'; known: plain, eager")
     test_eq(predict(Engine(net), *np.random.default_rng(0).random((2,30,50,3), dtype=np.float32)).shape, (30,50))
 
 def test_a_graph_per_size():
     from unittest.mock import patch
     from stereo_kd.deploy import engine
     if 'openvino' in list_engines():
-        torch.manual_seed(0); e = Engine(create_model('dtpnet', max_disp=48, stem=8, width=16), 'openvino')
+        torch.manual_seed(0)
+        e = Engine(create_model('dtpnet', max_disp=48, stem=8, width=16), 'openvino')
         for size in ((32,64),(32,64),(32,80)): e(*torch.randn(2,1,3,*size))
         test_eq([k[0] for k in e.scores.made], [(32,64),(32,80)])
-        with torch.inference_mode(): test_eq(tuple(e(*torch.randn(2,1,3,48,64)).disparity[-1].shape), (1,48,64)) # as `predict` calls it
-        with patch.object(engine, '_graph', None): assert engine.Engine(e.net, 'openvino_bf16', like=e)(*torch.randn(2,1,3,32,64)).disparity # no other export
-        x,y = torch.randn(2,1,3,32,64); a = e(x, y).aggregation[0]; b = a.clone(); e(y, x); test_eq(a, b) # an answer is not written over by the next
+        with torch.inference_mode():
+            test_eq(tuple(e(*torch.randn(2,1,3,48,64)).disparity[-1].shape), (1,48,64)) # as `predict` calls it
+        with patch.object(engine, '_graph', None):
+            # no other export
+            assert engine.Engine(e.net, 'openvino_bf16', like=e)(*torch.randn(2,1,3,32,64)).disparity
+        x,y = torch.randn(2,1,3,32,64)
+        a = e(x, y).aggregation[0]
+        b = a.clone()
+        e(y, x)
+        test_eq(a, b) # an answer is not written over by the next
 
 def test_engines_are_evaluated():
-    torch.manual_seed(0); net = create_model('dtpnet', max_disp=48, stem=8, width=16).eval(); pairs = SyntheticPairs(2, (48,96), 0, 48); want = evaluate(net, pairs, n=0)
+    torch.manual_seed(0)
+    net = create_model('dtpnet', max_disp=48, stem=8, width=16).eval()
+    pairs = SyntheticPairs(2, (48,96), 0, 48)
+    want = evaluate(net, pairs, n=0)
     for name in ('folded','openvino'):
-        if name in list_engines(): row = evaluate(Engine(net, name), pairs, n=0); test_close(row['epe'], want['epe'], eps=1e-3); test_eq([row['params_m'],row['macs_g']], [want['params_m'],want['macs_g']])
+        if name in list_engines():
+            row = evaluate(Engine(net, name), pairs, n=0)
+            test_close(row['epe'], want['epe'], eps=1e-3)
+            test_eq([row['params_m'],row['macs_g']], [want['params_m'],want['macs_g']])
 
 def test_what_an_engine_lacks():
     from unittest.mock import patch
     from stereo_kd.deploy import engine
-    with patch.object(engine, 'installed_runtimes', lambda: []), patch.object(engine.shutil, 'which', lambda c: None):
-        test_eq(engine.list_engines(), ['plain','eager','folded','bf16']); test_eq(engine.missing('compile'), 'a C++ compiler'); test_eq(engine.missing('folded'), '')
-        test_fail(lambda: engine.Engine(create_model('dtpnet', max_disp=48), 'openvino'), exc=ValueError, contains="needs openvino: pip install")
+    with patch.object(
+        engine, 'installed_runtimes', lambda: []), patch.object(engine.shutil, 'which', lambda c: None):
+        test_eq(engine.list_engines(), ['plain','eager','folded','bf16'])
+        test_eq(engine.missing('compile'), 'a C++ compiler')
+        test_eq(engine.missing('folded'), '')
+        test_fail(
+            lambda: engine.Engine(create_model('dtpnet', max_disp=48), 'openvino'), exc=ValueError,
+            contains="needs openvino: pip install")
 
 @pytest.mark.slow
 def test_compiled_agrees():
     if 'compile' in list_engines():
-        torch.manual_seed(0); net = create_model('dtpnet', max_disp=48, stem=8, width=16).eval(); x,y = torch.randn(2,1,3,48,96)
-        with torch.no_grad(): test_close(Engine(net, 'compile')(x, y).disparity[-1], net(x, y).disparity[-1], eps=1e-3)
+        torch.manual_seed(0)
+        net = create_model('dtpnet', max_disp=48, stem=8, width=16).eval()
+        x,y = torch.randn(2,1,3,48,96)
+        with torch.no_grad():
+            test_close(Engine(net, 'compile')(x, y).disparity[-1], net(x, y).disparity[-1], eps=1e-3)

@@ -22,14 +22,25 @@ from stereo_kd.testing import real_data
 from stereo_kd.deploy.export import *
 
 def test_folding_changes_nothing():
-    torch.manual_seed(0); x,y = torch.randn(2,1,3,48,96)
-    for name,kw in (('dtpnet',dict(stem=8,width=16)), ('dtpnet',dict(cost_volume='c2d',stem=8,width=16)), ('tsnnet_naive',{}), ('tsnnet_student',{}), ('mobilestereonet2d',dict(blocks=(1,1,1,1))), ('psmnet',dict(width=8,blocks=(1,1,1,1)))):
+    torch.manual_seed(0)
+    x,y = torch.randn(2,1,3,48,96)
+    for name,kw in (
+        ('dtpnet',dict(stem=8,width=16)), ('dtpnet',dict(cost_volume='c2d',stem=8,width=16)),
+        ('tsnnet_naive',{}), ('tsnnet_student',{}), ('mobilestereonet2d',dict(blocks=(1,1,1,1))),
+        ('psmnet',dict(width=8,blocks=(1,1,1,1)))):
         net = create_model(name, max_disp=48, **kw).double()
         for m in net.modules():
-            if isinstance(m, _BatchNorm): m.running_mean.uniform_(-.2,.2); m.running_var.uniform_(.5,2); nn.init.uniform_(m.weight, .5, 1.5); nn.init.uniform_(m.bias, -.2, .2)
-        folded = fold_bn(net); left = sum(isinstance(m, _BatchNorm) for m in folded.modules())
-        with torch.no_grad(): a,b = (n.eval()(x.double(), y.double(), upto='aggregation').aggregation[-1] for n in (net,folded))
-        test_close(a/a.abs().max(), b/a.abs().max(), eps=1e-10); assert left<=1, (name,left) # TSNnet: one after a sum, one before a convolution
+            if isinstance(m, _BatchNorm):
+                m.running_mean.uniform_(-.2,.2)
+                m.running_var.uniform_(.5,2)
+                nn.init.uniform_(m.weight, .5, 1.5)
+                nn.init.uniform_(m.bias, -.2, .2)
+        folded = fold_bn(net)
+        left = sum(isinstance(m, _BatchNorm) for m in folded.modules())
+        with torch.no_grad():
+            a,b = (n.eval()(x.double(), y.double(), upto='aggregation').aggregation[-1] for n in (net,folded))
+        test_close(a/a.abs().max(), b/a.abs().max(), eps=1e-10)
+        assert left<=1, (name,left) # TSNnet: one after a sum, one before a convolution
 
 def test_bf16_spares_the_first_layers():
     import tempfile
@@ -37,18 +48,41 @@ def test_bf16_spares_the_first_layers():
     from stereo_kd.deploy.export import _cut, _graph, openvino_session
     if find_spec('openvino'):
         import openvino
-        torch.manual_seed(0); walls = 2+.1*torch.randn(8, 1, 3, 48, 104); pairs = [[w[...,a:a+96].numpy().copy() for a in (0,8)] for w in walls]; left,right = pairs[0] # bright, with a faint texture
+        torch.manual_seed(0)
+        walls = 2+.1*torch.randn(8, 1, 3, 48, 104)
+        pairs = [[w[...,a:a+96].numpy().copy() for a in (0,8)] for w in walls]
+        left,right = pairs[0] # bright, with a faint texture
         with tempfile.TemporaryDirectory() as d:
-            _graph(load_model('dtpnet'), (48,96), 'none').save(d+'/a.onnx'); core = openvino.Core(); want = openvino_session(d+'/a.onnx')(left, right)
-            head,rest = _cut(core.read_model(d+'/a.onnx')); test_eq([tuple(o.shape) for o in head.outputs], [(1,9,24,48)]*2); test_eq(len(rest.inputs), 2)
-            _graph(load_model('dtpnet_lite'), (48,96), 'none').save(d+'/b.onnx'); test_eq(len(_cut(core.read_model(d+'/b.onnx'))), 1) # no layer at full resolution
+            _graph(load_model('dtpnet'), (48,96), 'none').save(d+'/a.onnx')
+            core = openvino.Core()
+            want = openvino_session(d+'/a.onnx')(left, right)
+            head,rest = _cut(core.read_model(d+'/a.onnx'))
+            test_eq([tuple(o.shape) for o in head.outputs], [(1,9,24,48)]*2)
+            test_eq(len(rest.inputs), 2)
+            _graph(load_model('dtpnet_lite'), (48,96), 'none').save(d+'/b.onnx')
+            test_eq(len(_cut(core.read_model(d+'/b.onnx'))), 1) # no layer at full resolution
             f32 = [core.compile_model(m, 'CPU', dict(INFERENCE_PRECISION_HINT='f32')) for m in (head,rest)]
-            test_close(f32[1](list(f32[0]([left,right]).values()))[0], want, eps=1e-3) # the two parts are the graph
+            # the two parts are the graph
+            test_close(f32[1](list(f32[0]([left,right]).values()))[0], want, eps=1e-3)
             if 'BF16' in core.get_property('CPU', 'OPTIMIZATION_CAPABILITIES'):
-                rounded,whole = core.compile_model(d+'/a.onnx', 'CPU', dict(INFERENCE_PRECISION_HINT='bf16')),openvino_session(d+'/a.onnx')
-                run = openvino_session(d+'/a.onnx', precision='bf16'); scores = run(left, right); copy = scores.copy(); run(right, left); assert np.array_equal(scores, copy) # a later call leaves them alone
-                test_close(scores, core.compile_model(rest, 'CPU', dict(INFERENCE_PRECISION_HINT='bf16'))(list(f32[0]([left,right]).values()))[0], eps=1e-4) # exact up to the cut
-                off = [np.mean([np.abs(f(p)-whole(*p)).mean() for p in pairs]) for f in (lambda p: run(*p), lambda p: rounded(p)[0])]; assert off[0]<.9*off[1], off # by a fifth; one wall alone says little
+                rounded = core.compile_model(d+'/a.onnx', 'CPU', dict(INFERENCE_PRECISION_HINT='bf16'))
+                whole = openvino_session(d+'/a.onnx')
+                run = openvino_session(d+'/a.onnx', precision='bf16')
+                scores = run(left, right)
+                copy = scores.copy()
+                run(right, left)
+                assert np.array_equal(scores, copy) # a later call leaves them alone
+                # exact up to the cut
+                test_close(
+                    scores,
+                    core.compile_model(
+                        rest, 'CPU', dict(INFERENCE_PRECISION_HINT='bf16'))(
+                            list(f32[0]([left,right]).values()))[0],
+                    eps=1e-4)
+                off = [
+                    np.mean([np.abs(f(p)-whole(*p)).mean() for p in pairs])
+                    for f in (lambda p: run(*p), lambda p: rounded(p)[0])]
+                assert off[0]<.9*off[1], off # by a fifth; one wall alone says little
 
 def test_signals_survive_openvino():
     import subprocess, sys
@@ -63,45 +97,74 @@ with tempfile.TemporaryDirectory() as d:
 subprocess.run(['true']); print('alive')
 '''
     if find_spec('openvino') and os.name=='posix':
-        done = subprocess.run([sys.executable,'-c',script], capture_output=True, text=True); test_eq([done.returncode,done.stdout], [0,'alive\n'])
+        done = subprocess.run([sys.executable,'-c',script], capture_output=True, text=True)
+        test_eq([done.returncode,done.stdout], [0,'alive\n'])
 
 def test_both_tails_agree_and_a_wrong_graph_is_refused():
     from unittest.mock import patch
     from stereo_kd.deploy import export
-    torch.manual_seed(0); net = create_model('dtpnet', max_disp=48, stem=8, width=16).eval()
+    torch.manual_seed(0)
+    net = create_model('dtpnet', max_disp=48, stem=8, width=16).eval()
     if len(export.installed_runtimes())==2:
         with tempfile.TemporaryDirectory() as d:
             f = Path(d)/'net.onnx'
             for tail in ('none','plain'):
-                rows = export.export_onnx(net, f, (45,83), tail); test_eq([r['runtime'] for r in rows], ['onnxruntime','openvino'])
+                rows = export.export_onnx(net, f, (45,83), tail)
+                test_eq([r['runtime'] for r in rows], ['onnxruntime','openvino'])
                 assert all(r['max_px']<1e-3 and r['over_0_1']==0 for r in rows), rows
-            stamp = f.read_bytes(); same = lambda net, size, tail, made=export._graph: made(Swapped(net), size, tail)
+            stamp = f.read_bytes()
+            same = lambda net, size, tail, made=export._graph: made(Swapped(net), size, tail)
             class Swapped(nn.Module): # a graph of the wrong network: left and right exchanged
-                def __init__(self, net): super().__init__(); self.net,self.max_disp,self.tau = net,net.max_disp,net.tau
+                def __init__(self, net):
+                    super().__init__()
+                    self.net,self.max_disp,self.tau = net,net.max_disp,net.tau
                 def forward(self, left, right, upto): return self.net(right, left, upto=upto)
-            with patch.object(export, '_graph', same): test_fail(lambda: export.export_onnx(net, f, (45,83)), exc=ValueError, contains='net.onnx was not written: in onnxruntime it is off by up to')
+            with patch.object(export, '_graph', same):
+                test_fail(
+                    lambda: export.export_onnx(net, f, (45,83)), exc=ValueError,
+                    contains='net.onnx was not written: in onnxruntime it is off by up to')
             test_eq([f.read_bytes()==stamp, os.listdir(d)], [True,['net.onnx']])
             left,right = np.random.default_rng(0).random((2,45,83,3), dtype=np.float32)
             assert export.export_onnx(net, f, (45,83), pair=(left,right), names=['openvino'])[0]['max_px']<1e-3
-            test_fail(lambda: export.export_onnx(net, f, (44,83), pair=(left,right)), exc=ValueError, contains='pair must be 44x83 like the graph, got 45x83')
+            test_fail(
+                lambda: export.export_onnx(net, f, (44,83), pair=(left,right)), exc=ValueError,
+                contains='pair must be 44x83 like the graph, got 45x83')
     test_fail(lambda: export.export_onnx(net, 'net.onnx', (32,32), 'full'), contains="unknown tail 'full'")
     with patch.object(export, 'find_spec', lambda n: None):
-        test_eq(export.installed_runtimes(), []); test_fail(lambda: export.export_onnx(net, 'net.onnx'), exc=RuntimeError, contains="pip install 'stereo_kd[export]'")
+        test_eq(export.installed_runtimes(), [])
+        test_fail(
+            lambda: export.export_onnx(net, 'net.onnx'), exc=RuntimeError,
+            contains="pip install 'stereo_kd[export]'")
 
 def test_sessions_run_a_graph():
-    torch.manual_seed(0); net = create_model('dtpnet', max_disp=48, stem=8, width=16).eval(); x,y = torch.randn(2,1,3,32,64)
-    with torch.no_grad(): scores,disp = Scores(net)(x, y),PlainTail(net)(x, y); want = net(x, y)
-    test_eq(scores, want.aggregation[-1]); test_close(disp, want.disparity[-1], eps=1e-3)
+    torch.manual_seed(0)
+    net = create_model('dtpnet', max_disp=48, stem=8, width=16).eval()
+    x,y = torch.randn(2,1,3,32,64)
+    with torch.no_grad():
+        scores,disp = Scores(net)(x, y),PlainTail(net)(x, y)
+        want = net(x, y)
+    test_eq(scores, want.aggregation[-1])
+    test_close(disp, want.disparity[-1], eps=1e-3)
     if len(installed_runtimes())==2:
         with tempfile.TemporaryDirectory() as d:
             export_onnx(net, f'{d}/a.onnx', (32,64))
-            for session in (onnxruntime_session,openvino_session): test_close(session(f'{d}/a.onnx', threads=1)(x.numpy(), y.numpy()), scores.numpy(), eps=1e-3)
-            row, = parity(net, f'{d}/a.onnx', (x,y), ['onnxruntime']); test_eq([row['runtime'],row['over_0_1']], ['onnxruntime',0.])
-            test_fail(lambda: parity(net, f'{d}/a.onnx', (x,y), ['tensorrt']), contains="unknown runtime 'tensorrt'")
+            for session in (onnxruntime_session,openvino_session):
+                test_close(session(f'{d}/a.onnx', threads=1)(x.numpy(), y.numpy()), scores.numpy(), eps=1e-3)
+            row, = parity(net, f'{d}/a.onnx', (x,y), ['onnxruntime'])
+            test_eq([row['runtime'],row['over_0_1']], ['onnxruntime',0.])
+            test_fail(
+                lambda: parity(net, f'{d}/a.onnx', (x,y), ['tensorrt']),
+                contains="unknown runtime 'tensorrt'")
 
 def test_command_line():
     with tempfile.TemporaryDirectory() as d:
         if installed_runtimes():
-            stereo_export('dtpnet_pruned', f'{d}/a.onnx', size='48x96', tail='plain'); assert Path(f'{d}/a.onnx').stat().st_size>1e6
-        test_fail(lambda: stereo_export('nobody', f'{d}/b.onnx'), exc=SystemExit, contains='stereo_export: no checkpoint nobody')
-        test_fail(lambda: stereo_export('dtpnet_pruned', f'{d}/b.onnx', size='48'), exc=SystemExit, contains='size must be HEIGHTxWIDTH'); assert not Path(f'{d}/b.onnx').exists()
+            stereo_export('dtpnet_pruned', f'{d}/a.onnx', size='48x96', tail='plain')
+            assert Path(f'{d}/a.onnx').stat().st_size>1e6
+        test_fail(
+            lambda: stereo_export('nobody', f'{d}/b.onnx'), exc=SystemExit,
+            contains='stereo_export: no checkpoint nobody')
+        test_fail(
+            lambda: stereo_export('dtpnet_pruned', f'{d}/b.onnx', size='48'), exc=SystemExit,
+            contains='size must be HEIGHTxWIDTH')
+        assert not Path(f'{d}/b.onnx').exists()

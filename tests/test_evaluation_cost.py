@@ -42,24 +42,30 @@ def test_counted_by_hand():
 
 def test_products_and_values():
     class Peek(nn.Module):
-        def __init__(self): super().__init__(); self.lin = nn.Linear(6, 5)
+        def __init__(self):
+            super().__init__()
+            self.lin = nn.Linear(6, 5)
         def forward(self, left, right):
             x = self.lin(left)
             if x.sum().item()==0: return x
             return x@right
-    net = Peek(); shapes = [(1,4,6),(1,5,7)]
+    net = Peek()
+    shapes = [(1,4,6),(1,5,7)]
     test_eq(count_macs(net, shapes=shapes), 4*6*5+4*5*7)
     test_eq(thop_macs(net, shapes=shapes), (4*6*5, 35))
     test_fail(lambda: count_macs(net, shapes=[(1,4,5),(1,5,7)]), contains='mat1 and mat2')
 
 def test_volume_and_tail_cost_nothing():
     class Net(StereoNet):
-        def __init__(self): super().__init__(48); self.conv = nn.Conv2d(3, 4, 1)
+        def __init__(self):
+            super().__init__(48)
+            self.conv = nn.Conv2d(3, 4, 1)
         def features(self, image): return [nn.functional.avg_pool2d(self.conv(image), 4)]
         def cost_volume(self, left, right): return correlation_volume(left[-1], right[-1], 12)
         def aggregation(self, volume, left, extras): return [volume]
     class Late(Net):
-        def disparity(self, scores, size): return self.conv(super().disparity(scores, size)[:,None].expand(-1, 3, -1, -1))[:,0]
+        def disparity(self, scores, size):
+            return self.conv(super().disparity(scores, size)[:,None].expand(-1, 3, -1, -1))[:,0]
     pixels = 32*48
     test_eq(count_macs(Net(), (32,48)), 2*12*pixels)
     test_eq(count_macs(Late(), (32,48)), 3*12*pixels)
@@ -88,7 +94,8 @@ def test_table_adds_up():
     class Net(nn.Module):
         def __init__(self):
             super().__init__()
-            self.stem,self.blocks = ConvBN(3, 4),nn.ModuleList([nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, 1)]) # a ModuleList is never called
+            self.stem = ConvBN(3, 4)
+            self.blocks = nn.ModuleList([nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, 1)]) # a ModuleList is never called
             self.scale = nn.Parameter(torch.ones(3))
         def forward(self, left, right):
             a,b = (self.blocks[1](self.blocks[0](self.stem(x))).flatten(2) for x in (left,right))
@@ -96,27 +103,43 @@ def test_table_adds_up():
     net,size = Net(),(4,6)
     rows = {r.pop('name'):r for r in module_table(net, size)}
     test_eq(sorted(rows), ['(own)','blocks','stem','total'])
-    test_close(rows['blocks']['macs']*1e9, 2*2*24*16); test_close(rows['(own)']['macs']*1e9, 24*24*4)
-    test_close(rows['(own)']['params']*1e6, 3); test_close(rows['stem']['thop']*1e9, 2*24*(4*27+4*4))
-    test_close([rows['total'][k]*s for k,s in (('params',1e6),('macs',1e9),('thop',1e9))], [count_params(net), count_macs(net, size), thop_macs(net, size)[0]])
+    test_close(rows['blocks']['macs']*1e9, 2*2*24*16)
+    test_close(rows['(own)']['macs']*1e9, 24*24*4)
+    test_close(rows['(own)']['params']*1e6, 3)
+    test_close(rows['stem']['thop']*1e9, 2*24*(4*27+4*4))
+    test_close(
+        [rows['total'][k]*s for k,s in (('params',1e6),('macs',1e9),('thop',1e9))],
+        [count_params(net), count_macs(net, size), thop_macs(net, size)[0]])
     deep = module_table(net, size, depth=2)
     test_eq([r['name'] for r in deep], ['stem.0','stem.1','blocks.0','blocks.1','(own)','total'])
     test_close(deep[-1]['macs'], rows['total']['macs'])
-    test_eq(format_table([dict(name='a', x=1.), dict(name='long', x=0.25)]).split('\n'), ['name     x','a        1','long  0.25'])
+    test_eq(
+        format_table([dict(name='a', x=1.), dict(name='long', x=0.25)]).split('\n'),
+        ['name     x','a        1','long  0.25'])
 
 def test_latency_measures_what_it_says():
     class Spy(nn.Module):
-        def __init__(self): super().__init__(); self.bn,self.frozen,self.calls = nn.BatchNorm2d(3),nn.BatchNorm2d(3),[]
+        def __init__(self):
+            super().__init__()
+            self.bn,self.frozen,self.calls = nn.BatchNorm2d(3),nn.BatchNorm2d(3),[]
         def forward(self, left, right):
-            self.calls.append((tuple(left.shape), self.training, self.bn.training, torch.is_inference_mode_enabled(), torch.get_num_threads(), torch.equal(left, right)))
+            self.calls.append(
+                (
+                    tuple(left.shape), self.training, self.bn.training,
+                    torch.is_inference_mode_enabled(), torch.get_num_threads(), torch.equal(left, right)))
             time.sleep(0.05 if len(self.calls)<=4 else 0.004)
-    net = Spy(); net.frozen.eval()
+    net = Spy()
+    net.frozen.eval()
     threads = torch.get_num_threads()
     row = latency(net, (6,8), n=3, warmup=4, threads=threads+1, batch=2)
     test_eq(net.calls, [((2,3,6,8), False, False, True, threads+1, False)]*7)
     assert 4<=row['ms_median']<40 and row['ms_median']<=row['ms_p90']
-    test_eq([row[k] for k in ('n','warmup','device','threads','batch','size','dtype')], [3,4,'cpu',threads+1,2,'6x8','float32'])
-    test_eq([net.training, net.bn.training, net.frozen.training, torch.get_num_threads()], [True,True,False,threads])
+    test_eq(
+        [row[k] for k in ('n','warmup','device','threads','batch','size','dtype')],
+        [3,4,'cpu',threads+1,2,'6x8','float32'])
+    test_eq(
+        [net.training, net.bn.training, net.frozen.training, torch.get_num_threads()],
+        [True,True,False,threads])
     assert row['device_name']
 
 def test_latency_leaves_no_trace():
@@ -137,7 +160,9 @@ def test_latency_leaves_no_trace():
 @pytest.mark.cuda
 def test_latency_waits_for_the_gpu():
     class Heavy(nn.Module):
-        def __init__(self): super().__init__(); self.w = nn.Parameter(torch.randn(4096, 4096)/64)
+        def __init__(self):
+            super().__init__()
+            self.w = nn.Parameter(torch.randn(4096, 4096)/64)
         def forward(self, left, right):
             x = self.w
             for _ in range(30): x = x@self.w
@@ -146,7 +171,10 @@ def test_latency_waits_for_the_gpu():
         net = Heavy().cuda()
         row = latency(net, (4,4), n=5, warmup=3)
         first,last = torch.cuda.Event(enable_timing=True),torch.cuda.Event(enable_timing=True)
-        with torch.inference_mode(): first.record(); net(None, None); last.record()
+        with torch.inference_mode():
+            first.record()
+            net(None, None)
+            last.record()
         torch.cuda.synchronize()
         test_close(row['ms_median']/first.elapsed_time(last), 1, eps=0.3)
         test_eq(row['device'], 'cuda')
@@ -155,11 +183,16 @@ def test_rows_layers_and_files():
     import csv, tempfile
     from stereo_kd.models.zoo import create_model
     test_eq(thop_ops(nn.Conv2d(4, 6, 3, groups=2), torch.zeros(1,6,5,7)), 6*5*7*2*9)
-    test_eq([thop_ops(nn.BatchNorm2d(3), torch.zeros(2,3,4,4)), thop_ops(nn.ReLU(), torch.zeros(9))], [2*3*16*4,0])
+    test_eq(
+        [thop_ops(nn.BatchNorm2d(3), torch.zeros(2,3,4,4)), thop_ops(nn.ReLU(), torch.zeros(9))],
+        [2*3*16*4,0])
     assert device_name(torch.device('cpu')).strip()
     net = create_model('dtpnet', max_disp=48, stem=8, width=16).eval()
     row = costs(net, (32,64), n=1, warmup=0)
-    test_eq([row['params_m'],row['macs_g'],row['size'],row['n']], [count_params(net)/1e6,count_macs(net,(32,64))/1e9,'32x64',1]); assert row['thop_g']>row['macs_g'] and row['ms_median']>0
+    test_eq(
+        [row['params_m'],row['macs_g'],row['size'],row['n']],
+        [count_params(net)/1e6,count_macs(net,(32,64))/1e9,'32x64',1])
+    assert row['thop_g']>row['macs_g'] and row['ms_median']>0
     test_eq(list(costs(net, (32,64), n=0)), ['params_m','macs_g','thop_g','size'])
     with tempfile.TemporaryDirectory() as d:
         write_csv([row, row|dict(size='again')], f'{d}/t.csv')

@@ -9,7 +9,8 @@ def test_holes_take_the_background():
     n = np.nan
     d = np.float32([[n,n,n,n], [5,n,n,3], [n,9,n,n], [n,n,n,n], [1,np.inf,2,n], [n,n,n,n]])
     test_eq(fill_background(d)[[0,1,2,4,5]].tolist(), [[5,3,3,3],[5,3,3,3],[9]*4,[1,1,2,2],[1,1,2,2]])
-    assert np.isnan(fill_background(d)[3]).all() and np.isnan(d[0]).all() and np.isnan(fill_background(d[:1])).all()
+    assert np.isnan(fill_background(d)[3]).all() and np.isnan(d[0]).all() and np.isnan(
+        fill_background(d[:1])).all()
     test_fail(lambda: fill_background(np.zeros(3)), exc=ValueError, contains='must be (H,W), got (3,)')
 
 def test_fill_by_hand():
@@ -34,7 +35,9 @@ def test_fill_agrees_with_loops():
         while 0<=(i:=i+step)<len(line):
             if not np.isnan(line[i]): return line[i]
         return np.nan
-    def slow_rows(d): return np.array([[v if not np.isnan(v) else np.fmin(near(r,i,-1), near(r,i,1)) for i,v in enumerate(r)] for r in d])
+    def slow_rows(d):
+        return np.array(
+            [[v if not np.isnan(v) else np.fmin(near(r,i,-1), near(r,i,1)) for i,v in enumerate(r)] for r in d])
     rng = np.random.default_rng(0)
     for known in (.02,.2,.8):
         d = np.where(rng.random((12,17))<known, rng.uniform(1, 99, (12,17)), np.nan).astype(np.float32)

@@ -32,26 +32,36 @@ def test_all_kinds_agree():
     want = t/255
     with tempfile.TemporaryDirectory() as d:
         Image.fromarray(a).save(f'{d}/a.png')
-        kinds = [f'{d}/a.png', Path(d)/'a.png', Image.open(f'{d}/a.png'), Image.fromarray(a), Image.fromarray(np.dstack([a,a[...,:1]])), a, a[::-1][::-1], np.asfortranarray(a),
+        kinds = [f'{d}/a.png', Path(d)/'a.png', Image.open(f'{d}/a.png'), Image.fromarray(a), Image.fromarray(
+            np.dstack([a,a[...,:1]])), a, a[::-1][::-1], np.asfortranarray(a),
                  np.dstack([a,a[...,0]]), a.astype(np.uint16)*257, a.astype('>u2')*257, a/255, np.float32(a)/255, t, t[None], t/255, (t/255).double()[None]]
         for x in kinds: test_close(to_image(x), want, eps=1e-6)
-    test_close(to_image((t/255).half()), want, eps=1e-3); test_close(to_image((t/255).bfloat16().requires_grad_()), want, eps=1e-2)
-    test_eq(to_image(a).dtype, torch.float32); test_eq(tuple(to_image(a).shape), (3,20,30)); assert to_image(a[...,0]).is_contiguous()
+    test_close(to_image((t/255).half()), want, eps=1e-3)
+    test_close(to_image((t/255).bfloat16().requires_grad_()), want, eps=1e-2)
+    test_eq(to_image(a).dtype, torch.float32)
+    test_eq(tuple(to_image(a).shape), (3,20,30))
+    assert to_image(a[...,0]).is_contiguous()
 
 def test_grey_is_repeated():
     g = np.random.default_rng(0).integers(0, 256, (20,30), dtype=np.uint8)
     want = to_image(np.dstack([g,g,g]))
-    for x in (g, g[...,None], Image.fromarray(g), Image.merge('LA', [Image.fromarray(g)]*2), g.astype(np.uint16)*257, Image.fromarray(g.astype(np.uint16)*257),
-              Image.fromarray(g.astype(np.int32)*257), Image.fromarray(np.float32(g)/255), g/255, torch.from_numpy(g), torch.from_numpy(g)[None], torch.from_numpy(g)[None,None]):
+    for x in (g, g[...,None], Image.fromarray(g), Image.merge(
+        'LA', [Image.fromarray(g)]*2), g.astype(np.uint16)*257, Image.fromarray(g.astype(np.uint16)*257),
+              Image.fromarray(
+                  g.astype(np.int32)*257), Image.fromarray(np.float32(g)/255), g/255, torch.from_numpy(g), torch.from_numpy(g)[None], torch.from_numpy(g)[None,None]):
         test_close(to_image(x), want, eps=1e-6)
-    few = Image.fromarray(g).quantize(4); test_eq(to_image(few), to_image(few.convert('RGB')))
+    few = Image.fromarray(g).quantize(4)
+    test_eq(to_image(few), to_image(few.convert('RGB')))
     assert to_image(Image.fromarray(g>99)).unique().tolist()==[0,1]
 
 def test_pictures_refused():
     x = np.zeros((20,30,3), np.float32)
     def says(x, words): test_fail(lambda: to_image(x, 'left'), exc=ValueError, contains=words)
     for v in (np.nan,np.inf):
-        y = x.copy(); y[3,4,1] = v; says(y, 'left has nan or inf pixels'); says(torch.from_numpy(y).permute(2,0,1), 'left has nan or inf')
+        y = x.copy()
+        y[3,4,1] = v
+        says(y, 'left has nan or inf pixels')
+        says(torch.from_numpy(y).permute(2,0,1), 'left has nan or inf')
     says(x+200, 'left has pixels from 200 to 200; floating point must lie in [0,1]')
     says(x-1, 'left has pixels from -1 to -1')
     says(x.astype(int), 'left has int64 pixels')
@@ -59,34 +69,48 @@ def test_pictures_refused():
     says(torch.zeros(20,30,3), 'left must be one image (3,H,W) or (1,3,H,W) as a tensor, got (20, 30, 3)')
     says(torch.zeros(2,3,20,30), 'got (2, 3, 20, 30)')
     says(x[:0], 'got (0, 30, 3)')
-    for v in (None, 3, nn.Identity(), [x]): says(v, f'left must be a file name, a PIL image, a NumPy array or a tensor, got {type(v).__name__}')
+    for v in (None, 3, nn.Identity(), [x]):
+        says(v, f'left must be a file name, a PIL image, a NumPy array or a tensor, got {type(v).__name__}')
     test_fail(lambda: to_image('none.png'), exc=FileNotFoundError, contains='none.png does not exist')
 
 def test_known_shift_any_size_and_scale():
     class Patches(StereoNet):
         def features(self, image):
             p = F.unfold(F.pad(image, (2,2,2,2), mode='replicate'), 8, stride=4)
-            return [F.normalize(p-p.mean(1, keepdim=True), dim=1).view(len(image), -1, image.shape[2]//4, image.shape[3]//4)]
+            return [
+                F.normalize(p-p.mean(1, keepdim=True), dim=1).view(
+                    len(image), -1, image.shape[2]//4, image.shape[3]//4)]
         def cost_volume(self, left, right): return correlation_volume(left[-1], right[-1], self.max_disp//4)
         def aggregation(self, volume, left, extras): return [40*left[-1].shape[1]*volume]
-        def disparity(self, scores, size): return super().disparity(scores, size)-1.5 # bin k stands for 4k to 4k+3 px, the patches match at 4k
+        def disparity(self, scores, size):
+            return super().disparity(scores, size)-1.5 # bin k stands for 4k to 4k+3 px, the patches match at 4k
     wide = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 256, (61,165,3), dtype=np.uint8), (0,0), 2)
     left,right = wide[:,:149],wide[:,16:] # right[x-16] = left[x]
     for scale in (1,2,.5):
         disp = predict(Patches(48), left, right, scale=scale)
-        test_eq(disp.shape, (61,149)); test_eq(disp.dtype, np.float32)
+        test_eq(disp.shape, (61,149))
+        test_eq(disp.dtype, np.float32)
         test_close(np.median(disp[:,20:]), 16, eps=.5)
     assert np.median(np.abs(predict(Patches(48), right, left)-16))>2 # swapped views do not match
     # the right view moved by a row: `level` puts it back
-    wide = cv2.normalize(cv2.GaussianBlur(np.random.default_rng(0).random((240,340,3)), (0,0), 2), None, 0, 255, cv2.NORM_MINMAX).astype(np.uint8); left,right = wide[:,:324],wide[:,16:]; moved = align_rows(left, right, (-1.,-2.,0))
-    raw,levelled,untouched = (np.abs(predict(Patches(48), left, v, level=l)-16)[:,20:].mean() for v,l in ((moved,False),(moved,True),(right,False)))
+    wide = cv2.normalize(
+        cv2.GaussianBlur(np.random.default_rng(0).random((240,340,3)), (0,0), 2), None, 0, 255,
+        cv2.NORM_MINMAX).astype(np.uint8)
+    left,right = wide[:,:324],wide[:,16:]
+    moved = align_rows(left, right, (-1.,-2.,0))
+    raw,levelled,untouched = (
+        np.abs(predict(Patches(48), left, v, level=l)-16)[:,20:].mean() for v,
+        l in ((moved,False),(moved,True),(right,False)))
     assert levelled<.5*raw and levelled<1.1*untouched, (raw,levelled,untouched)
     # the first 16 columns have no match in the right view: `refine='both'` continues what lies beside them, at any scale, and leaves nearly all of the rest alone
     for scale in (1,2):
         guessed,filled = (predict(Patches(48), left, right, scale=scale, refine=r) for r in ('','both'))
-        off = [np.abs(d-16)[:,:14].mean() for d in (guessed,filled)]; assert off[1]<.5 and off[1]<.2*off[0], off
-        assert (guessed!=filled)[:,:18].any(); assert (filled!=guessed)[:,18:].mean()<.05
-        test_eq(predict(Patches(48), left, right, scale=scale, refine='outlines'), refined(guessed, left)); assert (refined(guessed, left)!=guessed).any()
+        off = [np.abs(d-16)[:,:14].mean() for d in (guessed,filled)]
+        assert off[1]<.5 and off[1]<.2*off[0], off
+        assert (guessed!=filled)[:,:18].any()
+        assert (filled!=guessed)[:,18:].mean()<.05
+        test_eq(predict(Patches(48), left, right, scale=scale, refine='outlines'), refined(guessed, left))
+        assert (refined(guessed, left)!=guessed).any()
 
 def test_channels_and_normalisation():
     class Probe(nn.Module):
@@ -98,22 +122,30 @@ def test_channels_and_normalisation():
     left,right = (rng.integers(0, 256, (6,9,3), dtype=np.uint8) for _ in range(2))
     net = Probe()
     want = predict(net, left, right)
-    test_close(want, (left[...,0]/255-.485)/.229+10*(right[...,2]/255-.406)/.225, eps=1e-4) # RGB, ImageNet statistics, the last output
+    # RGB, ImageNet statistics, the last output
+    test_close(want, (left[...,0]/255-.485)/.229+10*(right[...,2]/255-.406)/.225, eps=1e-4)
     test_close(denormalize(net.seen[1])[0].permute(1,2,0).numpy(), right/255, eps=1e-6)
-    for f in (Image.fromarray, lambda a: a/255, lambda a: torch.from_numpy(a).permute(2,0,1)[None], lambda a: a.astype(np.uint16)*257):
-        test_close(predict(net, f(left), right), want, eps=1e-5); test_close(predict(net, left, f(right)), want, eps=1e-5)
+    for f in (
+        Image.fromarray, lambda a: a/255, lambda a: torch.from_numpy(a).permute(2,0,1)[None],
+        lambda a: a.astype(np.uint16)*257):
+        test_close(predict(net, f(left), right), want, eps=1e-5)
+        test_close(predict(net, left, f(right)), want, eps=1e-5)
     stripes = np.tile(np.uint8([255,0,0,255]), (8,12))
     predict(net, stripes, stripes, scale=.25)
-    test_close(denormalize(net.seen[0]), torch.full((1,3,2,12), .5), eps=.1) # made smaller by averaging, not by picking pixels
+    # made smaller by averaging, not by picking pixels
+    test_close(denormalize(net.seen[0]), torch.full((1,3,2,12), .5), eps=.1)
 
 def test_network_comes_back_as_it_was():
     class Net(nn.Module):
         max_disp = 8
-        def __init__(self): super().__init__(); self.bn,self.conv = nn.BatchNorm2d(3),nn.Conv2d(3, 1, 1)
+        def __init__(self):
+            super().__init__()
+            self.bn,self.conv = nn.BatchNorm2d(3),nn.Conv2d(3, 1, 1)
         def forward(self, left, right):
             assert not self.training and torch.is_inference_mode_enabled()
             return SimpleNamespace(disparity=[self.conv(self.bn(left))[:,0]])
-    net = Net().train(); net.bn.eval()
+    net = Net().train()
+    net.bn.eval()
     before = [p.clone() for p in net.state_dict().values()]
     x = np.random.default_rng(0).random((10,12,3))
     a = predict(net, x, x)
@@ -130,8 +162,12 @@ def test_predict_refuses():
     def says(words, *args, **kw): test_fail(lambda: predict(*args, **kw), exc=ValueError, contains=words)
     says('left is 100x50 px and right 99x50 px', net, a, a[:,1:])
     says('left is 100x50 px and right 100x49 px', net, a, a[1:])
-    says('the images are 60 px wide, less than the 96 px of disparity that the network searches; pass scale=1.6 to enlarge them, or use a network made with create_model(..., max_disp=48)', net, a[:,:60], a[:,:60])
-    says('50 px wide after scaling, less than the 96 px of disparity that the network searches; pass scale=1 to', net, a, a, scale=.5)
+    says(
+        'the images are 60 px wide, less than the 96 px of disparity that the network searches; pass scale=1.6 to enlarge them, or use a network made with create_model(..., max_disp=48)',
+        net, a[:,:60], a[:,:60])
+    says(
+        '50 px wide after scaling, less than the 96 px of disparity that the network searches; pass scale=1 to',
+        net, a, a, scale=.5)
     test_eq(predict(net, a[:,:60], a[:,:60], scale=1.6).shape, (50,60)) # the hint helps
     says('right has nan or inf', net, a, a+np.nan)
     says('scale must be positive, got 0', net, a, a, scale=0)
@@ -143,7 +179,9 @@ def test_network_by_name():
         max_disp = 8
         def forward(self, left, right): return SimpleNamespace(disparity=[left[:,0]])
     asked = []
-    def load(name): asked.append(name); return Net()
+    def load(name):
+        asked.append(name)
+        return Net()
     a = np.zeros((5,9,3), np.uint8)
     with patch.dict(predict.__globals__, load_model=load): test_eq(predict('dtpnet', a, a), predict(Net(), a, a))
     test_eq(asked, ['dtpnet'])
@@ -153,29 +191,38 @@ def test_ply_by_hand():
     img = np.arange(18, dtype=np.uint8).reshape(2,3,3)
     def read(**kw):
         with tempfile.TemporaryDirectory() as d:
-            write_ply(f'{d}/a.ply', disp, (img-.4).clip(0)/255, focal=100, baseline=.2, **kw) # colours are rounded, not cut
+            # colours are rounded, not cut
+            write_ply(f'{d}/a.ply', disp, (img-.4).clip(0)/255, focal=100, baseline=.2, **kw)
             head,body = Path(f'{d}/a.ply').read_bytes().split(b'end_header\n', 1)
         lines = head.decode().split('\n')
         test_eq(lines[:2], ['ply','format binary_little_endian 1.0'])
-        kinds = [(l.split()[2], {'float':'<f4','uchar':'u1'}[l.split()[1]]) for l in lines if l.startswith('property')]
+        kinds = [
+            (l.split()[2], {'float':'<f4','uchar':'u1'}[l.split()[1]]) for l in lines
+            if l.startswith('property')]
         points = np.frombuffer(body, kinds)
         test_eq(f'element vertex {len(points)}', lines[2])
         return points
     p = read()
     test_eq(len(p), 3)
     test_close(p['z'], [5,2.5,10], eps=1e-5)
-    test_close(p['x'], [-1*5/100,1*2.5/100,1*10/100], eps=1e-6); test_close(p['y'], [-.5*5/100,-.5*2.5/100,.5*10/100], eps=1e-6)
+    test_close(p['x'], [-1*5/100,1*2.5/100,1*10/100], eps=1e-6)
+    test_close(p['y'], [-.5*5/100,-.5*2.5/100,.5*10/100], eps=1e-6)
     test_eq([p[c].tolist() for c in ('red','green','blue')], [[0,6,15],[1,7,16],[2,8,17]])
-    test_close(read(cx=0, cy=1)['x'], [0,2*2.5/100,2*10/100], eps=1e-6); test_close(read(cx=0, cy=1)['y'], [-.05,-.025,0], eps=1e-6)
+    test_close(read(cx=0, cy=1)['x'], [0,2*2.5/100,2*10/100], eps=1e-6)
+    test_close(read(cx=0, cy=1)['y'], [-.05,-.025,0], eps=1e-6)
     test_close(read(doffs=1)['z'], [4,20/9,20,20/3], eps=1e-5) # 0 px is no longer infinitely far
     test_close(read(max_depth=6)['z'], [5,2.5], eps=1e-5)
 
 def test_ply_refuses():
     d,img = np.ones((4,5)),np.zeros((4,5,3), np.uint8)
-    test_fail(lambda: write_ply('a.ply', d, img[:,1:], 100, .1), exc=ValueError, contains='disparity (4, 5) and image (4, 4) differ')
+    test_fail(
+        lambda: write_ply('a.ply', d, img[:,1:], 100, .1), exc=ValueError,
+        contains='disparity (4, 5) and image (4, 4) differ')
     test_fail(lambda: write_ply('a.ply', d, img, 0, .1), exc=ValueError, contains='focal must be positive, got 0')
     test_fail(lambda: to_depth(d, 100, -1), exc=ValueError, contains='baseline must be positive, got -1')
-    test_eq(np.isnan(to_depth(np.float32([[2,0,-1,np.nan,np.inf]]), 100, .1)).tolist(), [[False,True,True,True,True]])
+    test_eq(
+        np.isnan(to_depth(np.float32([[2,0,-1,np.nan,np.inf]]), 100, .1)).tolist(),
+        [[False,True,True,True,True]])
 
 def test_files_of_every_kind():
     class Net(nn.Module):
@@ -184,14 +231,21 @@ def test_files_of_every_kind():
     rng = np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as d, redirect_stdout(StringIO()) as said:
         for v in ('l','r'): Image.fromarray(rng.integers(0, 256, (6,9,3), dtype=np.uint8)).save(f'{d}/{v}.png')
-        def run(out, **kw): return predict_file(f'{d}/l.png', f'{d}/r.png', f'{d}/{out}', model=Net(), device='cpu', **kw)
+        def run(out, **kw):
+            return predict_file(f'{d}/l.png', f'{d}/r.png', f'{d}/{out}', model=Net(), device='cpu', **kw)
         want = predict(Net(), f'{d}/l.png', f'{d}/r.png')
-        for out in ('a.pfm','a.npy'): test_eq(run(out), want); test_eq(read_disparity(f'{d}/{out}'), want)
-        run('a.png', raw=True); test_close(read_disparity(f'{d}/a.png'), want, eps=1/256)
-        run('a.png'); test_eq(read_pixels(f'{d}/a.png'), color_disparity(want))
-        run('a.png', color_max=60); test_eq(read_pixels(f'{d}/a.png'), color_disparity(want, 60))
+        for out in ('a.pfm','a.npy'):
+            test_eq(run(out), want)
+            test_eq(read_disparity(f'{d}/{out}'), want)
+        run('a.png', raw=True)
+        test_close(read_disparity(f'{d}/a.png'), want, eps=1/256)
+        run('a.png')
+        test_eq(read_pixels(f'{d}/a.png'), color_disparity(want))
+        run('a.png', color_max=60)
+        test_eq(read_pixels(f'{d}/a.png'), color_disparity(want, 60))
         run('a.ply', focal=100, baseline=.1)
-        assert Path(f'{d}/a.ply').read_bytes().endswith(read_pixels(f'{d}/l.png')[-1,-1].tobytes()) # coloured by the left picture
+        # coloured by the left picture
+        assert Path(f'{d}/a.ply').read_bytes().endswith(read_pixels(f'{d}/l.png')[-1,-1].tobytes())
         run('a.ply', focal=100, baseline=.1, max_depth=1)
         assert f'element vertex {(10/want<=1).sum()}\n'.encode() in Path(f'{d}/a.ply').read_bytes()
     assert f'9x6 px, disparity {want.min():.1f} to {want.max():.1f} px' in said.getvalue(), said.getvalue()
@@ -206,30 +260,54 @@ def test_command_line():
     def script(*args):
         "Exit code, stdout, stderr"
         g = dict(__name__='__main__', __file__='/x/stereo_predict', stereo_predict=stereo_predict)
-        with patch.object(sys, 'argv', ['stereo_predict',*map(str, args)]), patch.dict(predict.__globals__, load_model=load), \
+        with patch.object(
+            sys, 'argv', ['stereo_predict',*map(str, args)]), patch.dict(predict.__globals__, load_model=load), \
              redirect_stdout(StringIO()) as out, redirect_stderr(StringIO()) as err:
-            try: Context().run(exec, compile('stereo_predict()', g['__file__'], 'exec'), g); code = 0 # nbdev_test is such a script itself
+            try:
+                Context().run(exec, compile('stereo_predict()', g['__file__'], 'exec'), g)
+                code = 0 # nbdev_test is such a script itself
             except SystemExit as e: code = e.code
         return code,out.getvalue(),err.getvalue()
     with tempfile.TemporaryDirectory() as d:
         d = Path(d)
         l,r = d/'l.png',d/'r.png'
-        for f in (l,r): Image.fromarray(np.random.default_rng(0).integers(0, 256, (6,9,3), dtype=np.uint8)).save(f)
+        for f in (l,r):
+            Image.fromarray(np.random.default_rng(0).integers(0, 256, (6,9,3), dtype=np.uint8)).save(f)
         want = predict(Net(), l, r)
         code,out,err = script(l, r, '-o', d/'new'/'a.pfm')
-        test_eq((code,err), (0,'')); test_eq(out.count('\n'), 1); test_eq(read_disparity(d/'new/a.pfm'), want)
-        black = np.zeros((6,9,3), np.uint8); Image.fromarray(black).save(d/'black.png'); black[:,:3] = 51; Image.fromarray(black).save(d/'edge.png') # 13 px, of which nothing is in view, beside 3 px
-        script(d/'edge.png', d/'black.png', '-o', d/'refined.npy', '--refine', 'both'); test_close(read_disparity(d/'refined.npy'), np.full((6,9), 3.))
-        script(l, r, '-o', d/'a.png', '--raw', '--device', 'cpu'); test_eq(read_pixels(d/'a.png').dtype, np.uint16)
-        script(l, r, '-o', d/'a.png'); test_eq(read_pixels(d/'a.png').shape, (6,9,3))
-        script(l, r, '-o', d/'a.ply', '--focal', 100, '--baseline', .1, '--cx', 1, '--cy', 2, '--doffs', 3, '--max_depth', .5)
-        write_ply(d/'b.ply', want, l, 100, .1, 1, 2, 3, .5); test_eq((d/'a.ply').read_bytes(), (d/'b.ply').read_bytes()); (d/'b.ply').unlink()
-        (d/'half.png').write_bytes(l.read_bytes()[:60]); Image.new('RGB', (8,6)).save(d/'small.png')
-        for args,words in {('none.png',r,'-o',d/'b.png'):'none.png does not exist', (l,d/'half.png','-o',d/'b.png'):'half.png is a truncated or damaged PNG',
+        test_eq((code,err), (0,''))
+        test_eq(out.count('\n'), 1)
+        test_eq(read_disparity(d/'new/a.pfm'), want)
+        black = np.zeros((6,9,3), np.uint8)
+        Image.fromarray(black).save(d/'black.png')
+        black[:,:3] = 51
+        Image.fromarray(black).save(d/'edge.png') # 13 px, of which nothing is in view, beside 3 px
+        script(d/'edge.png', d/'black.png', '-o', d/'refined.npy', '--refine', 'both')
+        test_close(read_disparity(d/'refined.npy'), np.full((6,9), 3.))
+        script(l, r, '-o', d/'a.png', '--raw', '--device', 'cpu')
+        test_eq(read_pixels(d/'a.png').dtype, np.uint16)
+        script(l, r, '-o', d/'a.png')
+        test_eq(read_pixels(d/'a.png').shape, (6,9,3))
+        script(
+            l, r, '-o', d/'a.ply', '--focal', 100, '--baseline', .1, '--cx', 1, '--cy', 2, '--doffs', 3,
+            '--max_depth', .5)
+        write_ply(d/'b.ply', want, l, 100, .1, 1, 2, 3, .5)
+        test_eq((d/'a.ply').read_bytes(), (d/'b.ply').read_bytes())
+        (d/'b.ply').unlink()
+        (d/'half.png').write_bytes(l.read_bytes()[:60])
+        Image.new('RGB', (8,6)).save(d/'small.png')
+        for args,words in {('none.png',r,'-o',d/'b.png'):'none.png does not exist', (
+            l, d/'half.png', '-o', d/'b.png'):'half.png is a truncated or damaged PNG',
             (l,d/'small.png','-o',d/'b.png'):'left is 9x6 px and right 8x6 px', (l,r,'-o',d/'b.gif'):'b.gif: the output must end in', (l,r,'-o',d/'b.ply'):'needs --focal (px) and --baseline',
-            (l,r,'-o',d/'b.png','--scale',.5):'4 px wide after scaling', (l,r,'-o',d/'b.png','--model','none'):'unknown model none', (l,r,'-o',d/'b.pfm','--raw'):'--raw is for .png', (l,r,'-o',d/'b.pfm','--refine','all'):"refine must be 'outlines', 'both'",
-            (l,r,'-o',d/'b.png','--device','gpu9'):"unknown device 'gpu9'", (l,r,'-o',d/'b.png','--device','cuda:99'):'no device cuda:99', (l,r,'-o',l/'b.png'):'cannot write'}.items():
+            (l,r,'-o',d/'b.png','--scale',.5):'4 px wide after scaling', (
+                l, r, '-o', d/'b.png', '--model', 'none'):'unknown model none', (l,r,'-o',d/'b.pfm','--raw'):'--raw is for .png', (l,r,'-o',d/'b.pfm','--refine','all'):"refine must be 'outlines', 'both'",
+            (l,r,'-o',d/'b.png','--device','gpu9'):"unknown device 'gpu9'", (
+                l, r, '-o', d/'b.png', '--device', 'cuda:99'):'no device cuda:99', (l,r,'-o',l/'b.png'):'cannot write'}.items():
             code,out,err = script(*args)
-            test_eq((code,out), (2,'')); assert words in err and err.startswith('stereo_predict: ') and err.count('\n')==1 and 'Errno' not in err, err
-        code,out,err = script(l, r); test_eq(code, 2); assert '-o' in err
-        assert not list(d.glob('b.*')); test_eq(cv2.utils.logging.getLogLevel(), 0) # OpenCV keeps quiet
+            test_eq((code,out), (2,''))
+            assert words in err and err.startswith('stereo_predict: ') and err.count('\n')==1 and 'Errno' not in err, err
+        code,out,err = script(l, r)
+        test_eq(code, 2)
+        assert '-o' in err
+        assert not list(d.glob('b.*'))
+        test_eq(cv2.utils.logging.getLogLevel(), 0) # OpenCV keeps quiet

@@ -13,43 +13,75 @@ from stereo_kd.kernels.tail import *
 
 def test_equals_the_full_volume():
     def plain(s, D, size): # linear along the bins, bilinear in the image, softmax, mean
-        n = s.shape[1]; flat = s.flatten(2).transpose(1,2)
+        n = s.shape[1]
+        flat = s.flatten(2).transpose(1,2)
         if n!=D: s = F.interpolate(flat, size=D, mode='linear').transpose(1,2).unflatten(2, s.shape[2:])
         p = F.interpolate(s, scale_factor=4, mode='bilinear')[...,:size[0],:size[1]].softmax(1)
         return torch.einsum('bdhw,d->bhw', p, torch.arange(D, dtype=p.dtype))
     torch.manual_seed(0)
-    for N,D,h,w,size,tau in ((12,48,12,20,(45,77),1.),(48,48,8,17,(32,68),.5),(48,192,3,18,(9,70),1.),(48,192,3,18,(9,70),.4),(12,48,1,1,(1,3),2.)):
+    for N,D,h,w,size,tau in (
+        (12,48,12,20,(45,77),1.), (48,48,8,17,(32,68),.5), (48,192,3,18,(9,70),1.),
+        (48,192,3,18,(9,70),.4), (12,48,1,1,(1,3),2.)):
         for kind in ('random','steep','one-hot','uniform','extreme'):
-            s = dict(random=lambda: 5*torch.randn(2,N,h,w), steep=lambda: 60*(2*torch.rand(2,N,h,w)-1), uniform=lambda: torch.ones(2,N,h,w), extreme=lambda: torch.randn(2,N,h,w).sign()*1e4)
+            s = dict(
+                random=lambda: 5*torch.randn(2,N,h,w), steep=lambda: 60*(2*torch.rand(2,N,h,w)-1),
+                uniform=lambda: torch.ones(2,N,h,w), extreme=lambda: torch.randn(2,N,h,w).sign()*1e4)
             s['one-hot'] = lambda: torch.zeros(2,N,h,w).scatter_(1, torch.randint(N, (2,1,h,w)), 50.)
-            x = s[kind]().requires_grad_(); y = x.detach().double().requires_grad_(); g = torch.randn(2, *size)
-            out = fused_tail(x, D, size, tau); out.backward(g)
-            ref = plain(y/tau, D, size); ref.backward(g.double())
-            test_close(out.double(), ref, eps=1e-3); test_close(x.grad.double(), y.grad, eps=1e-5*max(1e-3, y.grad.abs().max().item()))
+            x = s[kind]().requires_grad_()
+            y = x.detach().double().requires_grad_()
+            g = torch.randn(2, *size)
+            out = fused_tail(x, D, size, tau)
+            out.backward(g)
+            ref = plain(y/tau, D, size)
+            ref.backward(g.double())
+            test_close(out.double(), ref, eps=1e-3)
+            test_close(x.grad.double(), y.grad, eps=1e-5*max(1e-3, y.grad.abs().max().item()))
 
 def test_half_precision_threads_and_gradcheck():
-    torch.manual_seed(0); s = torch.randn(1,12,21,9)
-    half = s.bfloat16().requires_grad_(); out = fused_tail(half, 48, (84,36)); out.sum().backward()
-    test_eq([out.dtype,half.grad.dtype], [torch.float32,torch.bfloat16]); test_eq(out.detach(), fused_tail(half.detach().float(), 48, (84,36)))
+    torch.manual_seed(0)
+    s = torch.randn(1,12,21,9)
+    half = s.bfloat16().requires_grad_()
+    out = fused_tail(half, 48, (84,36))
+    out.sum().backward()
+    test_eq([out.dtype,half.grad.dtype], [torch.float32,torch.bfloat16])
+    test_eq(out.detach(), fused_tail(half.detach().float(), 48, (84,36)))
     results,threads = [],torch.get_num_threads()
     for n in (1,2,3):
-        torch.set_num_threads(n); x = s.clone().requires_grad_(); y = fused_tail(x, 48, (83,35)); y.square().sum().backward(); results.append((y.detach(), x.grad))
+        torch.set_num_threads(n)
+        x = s.clone().requires_grad_()
+        y = fused_tail(x, 48, (83,35))
+        y.square().sum().backward()
+        results.append((y.detach(), x.grad))
     torch.set_num_threads(threads)
-    for y,g in results[1:]: test_eq(y, results[0][0]); test_eq(g, results[0][1])
-    m = torch.empty(1,12,2,3, device='meta'); test_eq([tuple(t.shape) for t in torch.ops.stereo_kd.tail(m, 4, 8, 12, 1., False)], [(1,8,12),(1,0,8,12)])
+    for y,g in results[1:]:
+        test_eq(y, results[0][0])
+        test_eq(g, results[0][1])
+    m = torch.empty(1,12,2,3, device='meta')
+    test_eq([tuple(t.shape) for t in torch.ops.stereo_kd.tail(m, 4, 8, 12, 1., False)], [(1,8,12),(1,0,8,12)])
     results = torch.library.opcheck(torch.ops.stereo_kd.tail.default, (s.requires_grad_(), 4, 84, 36, .5, True))
     with torch.no_grad(): test_eq(fused_tail(s, 48, (84,36)), fused_tail(s.detach(), 48, (84,36)))
 
 def test_nan_and_infinity_come_out_as_nan():
     from stereo_kd.models.regression import disparity_tail
-    torch.manual_seed(0); scores = torch.randn(2,12,6,8)
+    torch.manual_seed(0)
+    scores = torch.randn(2,12,6,8)
     for value in (float('nan'),float('inf'),1e38):
         for at in ([0,7,2,3],[1,0,0,0],[1,11,5,7]):
-            s = scores.clone(); s[tuple(at)] = value; s[at[0],at[1]-1,at[2],at[3]] = value # two, so that torch's difference is nan where it is infinite
-            x,y = (s.clone().requires_grad_() for _ in 'xy'); got = disparity_tail(x, 48); got.sum().backward()
-            with use('torch'): want = disparity_tail(y, 48); want.sum().backward()
-            if value==1e38: assert want.isfinite().all() and got[1-at[0]].isfinite().all(); continue
-            test_eq(got.isnan(), want.isnan()); assert 0<got.isnan().sum()<200; test_close(got.nan_to_num(-1.), want.nan_to_num(-1.), eps=1e-4)
+            s = scores.clone()
+            s[tuple(at)] = value
+            s[at[0],at[1]-1,at[2],at[3]] = value # two, so that torch's difference is nan where it is infinite
+            x,y = (s.clone().requires_grad_() for _ in 'xy')
+            got = disparity_tail(x, 48)
+            got.sum().backward()
+            with use('torch'):
+                want = disparity_tail(y, 48)
+                want.sum().backward()
+            if value==1e38:
+                assert want.isfinite().all() and got[1-at[0]].isfinite().all()
+                continue
+            test_eq(got.isnan(), want.isnan())
+            assert 0<got.isnan().sum()<200
+            test_close(got.nan_to_num(-1.), want.nan_to_num(-1.), eps=1e-4)
             test_eq(x.grad.isnan().any(1), y.grad.isnan().any(1))
 
 def test_backends_are_chosen_and_refused():
@@ -57,11 +89,20 @@ def test_backends_are_chosen_and_refused():
     from unittest.mock import patch
     from stereo_kd.kernels import tail
     assert works('torch') and works('numba') and works('triton')==torch.cuda.is_available()
-    test_eq([backend('cpu', torch.float64), backend('meta'), backend('mps')], ['torch']*3); test_eq(backend(), 'numba')
+    test_eq([backend('cpu', torch.float64), backend('meta'), backend('mps')], ['torch']*3)
+    test_eq(backend(), 'numba')
     with use('torch'): test_eq(backend(), 'torch')
-    test_fail(lambda: use('fortran').__enter__(), exc=ValueError, contains="unknown backend 'fortran'; known: triton, numba, torch")
+    test_fail(
+        lambda: use('fortran').__enter__(), exc=ValueError,
+        contains="unknown backend 'fortran'; known: triton, numba, torch")
     with patch.object(tail, 'works', lambda n: n!='numba'):
-        test_eq([tail.backend(), tail.backend('cuda')], ['torch','triton']); test_fail(lambda: tail.use('numba').__enter__(), exc=ValueError, contains='does not work')
-        with tail.use('triton'): test_eq([tail.backend(), tail.backend('cuda')], ['torch','triton']) # a CPU has none
-    test_fail(lambda: fused_tail(torch.zeros(1,10,2,2), 48, (8,8)), contains='12 or 48 bins for max_disp=48, got 10')
-    test_fail(lambda: fused_tail(torch.zeros(1,12,2,2), 48, (9,8)), contains='at most 4 times the map, 8x8, got 9x8')
+        test_eq([tail.backend(), tail.backend('cuda')], ['torch','triton'])
+        test_fail(lambda: tail.use('numba').__enter__(), exc=ValueError, contains='does not work')
+        with tail.use('triton'):
+            test_eq([tail.backend(), tail.backend('cuda')], ['torch','triton']) # a CPU has none
+    test_fail(
+        lambda: fused_tail(torch.zeros(1,10,2,2), 48, (8,8)),
+        contains='12 or 48 bins for max_disp=48, got 10')
+    test_fail(
+        lambda: fused_tail(torch.zeros(1,12,2,2), 48, (9,8)),
+        contains='at most 4 times the map, 8x8, got 9x8')

@@ -24,5 +24,7 @@ for (B,N,f,h,w,H,W),size in (((2,3,4,2,3,7,11),3.), ((1,4,1,2,2,6,8),3.), ((1,2,
 print('agree')
 '''
     if find_spec('triton'):
-        done = subprocess.run([sys.executable,'-c',script], env=os.environ|dict(TRITON_INTERPRET='1'), capture_output=True, text=True)
+        done = subprocess.run(
+            [sys.executable,'-c',script], env=os.environ |dict(TRITON_INTERPRET='1'),
+            capture_output=True, text=True)
         assert done.stdout.endswith('agree\n'), done.stderr[-1500:]

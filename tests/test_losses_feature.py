@@ -14,42 +14,64 @@ from stereo_kd.losses.feature import *
 def test_map_loss_by_hand():
     def output(v, **extras): return StereoOutput([[],torch.as_tensor(v),[],[],extras])
     s,t = output([[1.,2.]], coarse=torch.zeros(1,2)),output([[3.,2.]], coarse=torch.tensor([[0.,2.]]))
-    test_close(MapLoss('cost_volume')(s, t, None), 2.); test_close(MapLoss('cost_volume', relative=True)(s, t, None), 2/6.5)
-    test_close(MapLoss('coarse')(s, t, None), 2.); test_close(MapLoss('coarse', relative=True)(s, t, None), 1.)
+    test_close(MapLoss('cost_volume')(s, t, None), 2.)
+    test_close(MapLoss('cost_volume', relative=True)(s, t, None), 2/6.5)
+    test_close(MapLoss('coarse')(s, t, None), 2.)
+    test_close(MapLoss('coarse', relative=True)(s, t, None), 1.)
     q = torch.tensor([0.,2.]).div(.5).softmax(0)
     test_close(MapLoss('coarse', tempered_kl)(s, t, None, tau=.5), .25*(q*(q*2).log()).sum(), eps=1e-5)
-    test_fail(lambda: MapLoss('hourglass')(s, t, None), exc=ValueError, contains="no map 'hourglass'; it has cost_volume, aggregation, coarse")
-    test_fail(lambda: MapLoss('cost_volume')(s, output([1.]), None), exc=ValueError, contains='student is (1, 2), that of the teacher (1,)')
-    test_eq(get_map(StereoOutput([[],torch.zeros(1),[torch.zeros(2),torch.ones(3)],[],{}]), 'aggregation'), torch.ones(3))
+    test_fail(
+        lambda: MapLoss('hourglass')(s, t, None), exc=ValueError,
+        contains="no map 'hourglass'; it has cost_volume, aggregation, coarse")
+    test_fail(
+        lambda: MapLoss('cost_volume')(s, output([1.]), None), exc=ValueError,
+        contains='student is (1, 2), that of the teacher (1,)')
+    test_eq(
+        get_map(StereoOutput([[],torch.zeros(1),[torch.zeros(2),torch.ones(3)],[],{}]), 'aggregation'),
+        torch.ones(3))
 
 def test_gradients_reach_the_student_only():
     a,b = torch.zeros(1,3,2,2, requires_grad=True),torch.ones(1,3,2,2, requires_grad=True)
     output = lambda v: StereoOutput([[],v,[],[],{}])
     MapLoss('cost_volume')(output(a), output(b), None).backward()
-    assert a.grad is not None and b.grad is None; test_close(a.grad, torch.full_like(a, -2/12))
+    assert a.grad is not None and b.grad is None
+    test_close(a.grad, torch.full_like(a, -2/12))
 
 def test_the_naive_meets_all_layers():
     torch.manual_seed(0)
     def features(widths): return StereoOutput([[[torch.randn(1,c,4,4) for c in widths]]*2,[],[],[],{}])
     teacher,naive = features((32,64,128,128)),features((16,80))
-    for adapt,shapes in (('student',[(32,16),(64,16),(128,32),(128,32)]),('teacher',[(16,32),(16,64),(32,128),(32,128)])):
+    for adapt,shapes in (
+        ('student',[(32,16),(64,16),(128,32),(128,32)]), ('teacher',[(16,32),(16,64),(32,128),(32,128)])):
         loss = FeatureLoss((32,64,128,128), (16,80), adapt)
         test_eq([tuple(p.shape[:2]) for p in loss.parameters() if p.dim()==4], shapes)
-        value = loss(naive, teacher, None); value.backward(); assert value>0 and all(p.grad.abs().sum()>0 for p in loss.parameters())
-    same = FeatureLoss((32,64), (32,64)); test_eq(list(same.parameters()), [])
-    test_eq(same(features((32,64)), features((32,64)), None).dim(), 0); a = features((32,64)); test_eq(same(a, a, None).item(), 0.)
-    test_eq(layer_pairs(2, 2), [(0,0,0.,1.),(1,1,0.,1.)]); test_fail(lambda: layer_pairs(5, 2), exc=ValueError, contains='5 layers and a student with 2')
-    test_eq(FeatureLoss((32,64,128,128), (16,56)).pairs, [(0,0,0,16),(1,1,0,11),(2,1,11,34),(3,1,34,56)]) # a pruned one
+        value = loss(naive, teacher, None)
+        value.backward()
+        assert value>0 and all(p.grad.abs().sum()>0 for p in loss.parameters())
+    same = FeatureLoss((32,64), (32,64))
+    test_eq(list(same.parameters()), [])
+    test_eq(same(features((32,64)), features((32,64)), None).dim(), 0)
+    a = features((32,64))
+    test_eq(same(a, a, None).item(), 0.)
+    test_eq(layer_pairs(2, 2), [(0,0,0.,1.),(1,1,0.,1.)])
+    test_fail(lambda: layer_pairs(5, 2), exc=ValueError, contains='5 layers and a student with 2')
+    # a pruned one
+    test_eq(FeatureLoss((32,64,128,128), (16,56)).pairs, [(0,0,0,16),(1,1,0,11),(2,1,11,34),(3,1,34,56)])
     test_fail(lambda: FeatureLoss((1,), (1,), 'both'), exc=ValueError, contains="got 'both'")
 
 def test_only_one_side_can_cheat():
-    torch.manual_seed(0); left = {}
+    torch.manual_seed(0)
+    left = {}
     for adapt in ('teacher','student'):
         loss,free = FeatureLoss((8,), (4,), adapt),nn.Parameter(torch.randn(1,4,1,1))
         opt = torch.optim.Adam([*loss.parameters(),free], .02)
         for _ in range(300):
             t = torch.rand(8,8,6,6)*4
-            value = loss(StereoOutput([[[free.expand(8,4,6,6)]]*2,[],[],[],{}]), StereoOutput([[[t]]*2,[],[],[],{}]), None)
-            opt.zero_grad(); value.backward(); opt.step()
+            value = loss(
+                StereoOutput([[[free.expand(8,4,6,6)]]*2,[],[],[],{}]),
+                StereoOutput([[[t]]*2,[],[],[],{}]), None)
+            opt.zero_grad()
+            value.backward()
+            opt.step()
         left[adapt] = value.item()
     assert left['teacher']<.01<.3<left['student'], left

@@ -14,13 +14,17 @@ from stereo_kd.losses.response import *
 def test_equation_4_by_hand():
     p,q = torch.tensor([0.,1.,2.]),torch.tensor([2.,1.,0.])
     for tau in (.5,1.):
-        want = sum(abs((p/tau).exp()[i]/(p/tau).exp().sum()-(q/tau).exp()[i]/(q/tau).exp().sum()) for i in range(3))
+        want = sum(
+            abs((p/tau).exp()[i]/(p/tau).exp().sum()-(q/tau).exp()[i]/(q/tau).exp().sum())
+            for i in range(3))
         test_close(tempered_l1(p.view(1,3,1), q.view(1,3,1), tau), want.view(1,1), eps=1e-6)
-    far = torch.full((2,1,192,1), -1e4); far[0,:,3],far[1,:,90] = 0,0
+    far = torch.full((2,1,192,1), -1e4)
+    far[0,:,3],far[1,:,90] = 0,0
     test_close(tempered_l1(*far), torch.tensor([[2.]]), eps=1e-6) # the bound
 
 def test_both_vanish_only_when_equal():
-    torch.manual_seed(0); a,b = torch.randn(2,1,24,5)
+    torch.manual_seed(0)
+    a,b = torch.randn(2,1,24,5)
     for f in (tempered_l1,tempered_kl):
         test_close(f(a, a+3), torch.zeros(1,5), eps=1e-6) # softmax ignores a constant
         assert (f(a, b)>1e-2).all()
@@ -28,20 +32,29 @@ def test_both_vanish_only_when_equal():
     test_close(tempered_kl(a, b, .5)[0], .25*g, eps=1e-5)
 
 def test_full_quarter_and_sampled():
-    torch.manual_seed(0); s = (2*torch.randn(2,12,8,10)).requires_grad_(); t = 2*torch.randn(2,48,8,10); valid = torch.rand(2,32,40)<.5
+    torch.manual_seed(0)
+    s = (2*torch.randn(2,12,8,10)).requires_grad_()
+    t = 2*torch.randn(2,48,8,10)
+    valid = torch.rand(2,32,40)<.5
     out = lambda x: StereoOutput([None,None,[x],None,{}])
     want = tempered_l1(upsample_scores(s,48), upsample_scores(t,48), .7)
     for name in ('','torch'): # fused, and row by row
         with use(name):
             test_close(ResponseLoss(48, at='full')(out(s), out(t), valid, .7), want.mean(), eps=1e-4)
-            test_close(ResponseLoss(48, at='full', masked=True)(out(s), out(t), valid, .7), want[valid].mean(), eps=1e-4)
-            test_close(ResponseLoss(48, tempered_kl, 'full')(out(s), out(t), valid, .7), tempered_kl(upsample_scores(s,48), upsample_scores(t,48), .7).mean(), eps=1e-4)
+            test_close(
+                ResponseLoss(48, at='full', masked=True)(out(s), out(t), valid, .7), want[valid].mean(),
+                eps=1e-4)
+            test_close(
+                ResponseLoss(48, tempered_kl, 'full')(out(s), out(t), valid, .7),
+                tempered_kl(upsample_scores(s,48), upsample_scores(t,48), .7).mean(), eps=1e-4)
     draws = torch.stack([ResponseLoss(48)(out(s), out(t), valid, .7) for _ in range(200)])
     assert abs(draws.mean()-want.mean())<4*draws.std()/200**.5
     quarter = ResponseLoss(48, at='quarter')(out(s), out(t), valid, .7)
     assert .8<quarter/want.mean()<1.5
 
 def test_teacher_gets_no_gradient():
-    torch.manual_seed(0); s,t = (torch.randn(1,12,4,4, requires_grad=True) for _ in range(2)); out = lambda x: StereoOutput([None,None,[x],None,{}])
+    torch.manual_seed(0)
+    s,t = (torch.randn(1,12,4,4, requires_grad=True) for _ in range(2))
+    out = lambda x: StereoOutput([None,None,[x],None,{}])
     ResponseLoss(48)(out(s), out(t), torch.ones(1,16,16, dtype=torch.bool)).backward()
     assert s.grad.abs().sum()>0 and t.grad is None

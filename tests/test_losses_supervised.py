@@ -13,34 +13,53 @@ from stereo_kd.models.regression import upsample_scores
 from stereo_kd.losses.supervised import *
 
 def test_minimum_has_the_right_mean():
-    s = torch.zeros(1,12,1, requires_grad=True); d = torch.tensor([[4.3]])
+    s = torch.zeros(1,12,1, requires_grad=True)
+    d = torch.tensor([[4.3]])
     opt = torch.optim.LBFGS([s], max_iter=200)
-    def step(): opt.zero_grad(); l = bin_cross_entropy(s, d).mean(); l.backward(); return l
+    def step():
+        opt.zero_grad()
+        l = bin_cross_entropy(s, d).mean()
+        l.backward()
+        return l
     for _ in range(5): opt.step(step)
     test_close(soft_argmax(s.detach()), d, eps=.02)
     test_close(s.softmax(1)[0,[4,5],0], torch.tensor([.7,.3]), eps=.02)
-    test_close(bin_cross_entropy(torch.zeros(1,12,1), torch.tensor([[11.]])), torch.tensor([[12.]]).log(), eps=1e-6)
+    test_close(
+        bin_cross_entropy(torch.zeros(1,12,1), torch.tensor([[11.]])), torch.tensor([[12.]]).log(),
+        eps=1e-6)
 
 def test_bins_see_what_the_mean_does_not():
-    split = torch.full((1,64,1), -20.); split[:,[10,50]] = 0
-    right = torch.full((1,64,1), -20.); right[:,30] = 0
+    split = torch.full((1,64,1), -20.)
+    split[:,[10,50]] = 0
+    right = torch.full((1,64,1), -20.)
+    right[:,30] = 0
     d = torch.tensor([[30.]])
-    test_close(soft_argmax(split), d, eps=1e-2); test_close(soft_argmax(right), d, eps=1e-2)
+    test_close(soft_argmax(split), d, eps=1e-2)
+    test_close(soft_argmax(right), d, eps=1e-2)
     assert bin_cross_entropy(split, d)>15 and bin_cross_entropy(right, d)<1e-3
 
 def test_weights_and_outputs():
-    torch.manual_seed(0); a,b = torch.randn(2,1,12,4,6); d = 30*torch.rand(1,16,24); v = torch.ones(1,16,24, dtype=torch.bool)
+    torch.manual_seed(0)
+    a,b = torch.randn(2,1,12,4,6)
+    d = 30*torch.rand(1,16,24)
+    v = torch.ones(1,16,24, dtype=torch.bool)
     loss = SupervisedLoss(48, (.5,1.), at='full')
     one = lambda s: loss(StereoOutput([None,None,[s],None,{}]), d, v)
     both = loss(StereoOutput([None,None,[a,b],None,{}]), d, v)
     test_close(both, (.5*one(a)+one(b))/1.5, eps=1e-5)
     assert one(b)!=one(a)
-    test_fail(lambda: SupervisedLoss(48, (1.,1.,1.))(StereoOutput([None,None,[a,b],None,{}]), d, v), contains='2 outputs for 3 weights')
+    test_fail(
+        lambda: SupervisedLoss(48, (1.,1.,1.))(StereoOutput([None,None,[a,b],None,{}]), d, v),
+        contains='2 outputs for 3 weights')
 
 def test_parts_can_be_switched_off():
-    torch.manual_seed(0); s = torch.randn(1,48,4,6); d = 30*torch.rand(1,16,24); v = torch.rand(1,16,24)<.5
+    torch.manual_seed(0)
+    s = torch.randn(1,48,4,6)
+    d = 30*torch.rand(1,16,24)
+    v = torch.rand(1,16,24)<.5
     out = StereoOutput([None,None,[s],None,{}])
     both,ce,l1 = (SupervisedLoss(48, ce=c, l1=l, at='full')(out, d, v) for c,l in ((1,.1),(1,0),(0,.1)))
-    test_close(both, ce+l1, eps=1e-5); assert ce>0 and l1>0
+    test_close(both, ce+l1, eps=1e-5)
+    assert ce>0 and l1>0
     with use('torch'): test_close(SupervisedLoss(48, at='full')(out, d, v), both, eps=1e-5)
     test_close(both, SupervisedLoss(48).per_pixel(upsample_scores(s, 48), d)[v].mean(), eps=1e-5)

@@ -27,7 +27,9 @@ def test_wrong_inputs_are_named():
     test_fail(lambda: disparity_error(a[:1], a, m), contains='pred (1, 4, 5), disp (2, 4, 5)')
     test_fail(lambda: disparity_error(a, a, m[0]), contains='valid (4, 5)')
     test_fail(lambda: disparity_error(a, a, m.byte()), contains='bool mask, got torch.uint8')
-    test_fail(lambda: disparity_error(a, a.index_fill(0, torch.tensor(1), torch.nan), m), contains='not finite at 20 of 40')
+    test_fail(
+        lambda: disparity_error(a, a.index_fill(0, torch.tensor(1), torch.nan), m),
+        contains='not finite at 20 of 40')
 
 def test_thresholds_are_strict_and_relative():
     disp  = torch.tensor([[50., 50., 50., 100., 50.]])
@@ -36,7 +38,8 @@ def test_thresholds_are_strict_and_relative():
     test_eq(epe(pred, disp, valid), 14/5)
     test_eq([m(pred, disp, valid) for m in (bad1,bad2,bad3)], [80.,60.,40.])
     test_eq(d1(pred, disp, valid), 20.)
-    test_eq(bad(pred, disp, valid, 3.5), 40.); test_eq(bad(pred, disp, valid, 4), 0.)
+    test_eq(bad(pred, disp, valid, 3.5), 40.)
+    test_eq(bad(pred, disp, valid, 4), 0.)
     test_eq(d1(disp+5, disp, valid), 80.) # 5 px at 100 px are exactly 5 %, not more
 
 def test_mask_nan_and_empty():
@@ -50,23 +53,33 @@ def test_mask_nan_and_empty():
 
 def test_agrees_with_a_loop():
     rng = np.random.default_rng(0)
-    disp = rng.uniform(0, 180, (3,11,13)).astype('float32'); pred = (disp+rng.normal(0, 5, disp.shape)).astype('float32')
+    disp = rng.uniform(0, 180, (3,11,13)).astype('float32')
+    pred = (disp+rng.normal(0, 5, disp.shape)).astype('float32')
     valid = rng.random(disp.shape)<0.7
     n,total,above,outliers = 0,0.,[0,0,0],0
     for p,t,v in zip(pred.ravel().tolist(), disp.ravel().tolist(), valid.ravel().tolist()):
         if not v: continue
-        e = abs(p-t); n += 1; total += e
+        e = abs(p-t)
+        n += 1
+        total += e
         above = [a+(e>k) for a,k in zip(above, (1,2,3))]
         outliers += e>3 and e/t>0.05
     args = torch.from_numpy(pred),torch.from_numpy(disp),torch.from_numpy(valid)
-    test_close([epe(*args), *(m(*args) for m in (bad1,bad2,bad3,d1))], [total/n, *(100*a/n for a in above), 100*outliers/n], eps=1e-9)
+    test_close(
+        [epe(*args), *(m(*args) for m in (bad1,bad2,bad3,d1))],
+        [total/n, *(100*a/n for a in above), 100*outliers/n], eps=1e-9)
     assert 0<outliers<above[2]
 
 def test_pooled_differs_from_per_image():
     disp  = torch.full((2,3,3), 20.)
-    pred  = disp.clone(); pred[0] += 10
-    valid = torch.ones(2,3,3, dtype=torch.bool); valid[0] = False; valid[0,1,1] = True
-    meter = Meter(); meter.add(pred, disp, valid); row = meter.result()
+    pred  = disp.clone()
+    pred[0] += 10
+    valid = torch.ones(2,3,3, dtype=torch.bool)
+    valid[0] = False
+    valid[0,1,1] = True
+    meter = Meter()
+    meter.add(pred, disp, valid)
+    row = meter.result()
     test_eq([row[k] for k in ('epe','bad2','d1')], [1.,10.,10.])
     test_eq([row[k] for k in ('epe_img','bad2_img','d1_img')], [5.,50.,50.])
     test_eq([row[k] for k in ('n_images','n_pixels','n_empty','n_nonfinite')], [2,10,0,0])
@@ -74,7 +87,8 @@ def test_pooled_differs_from_per_image():
 
 def test_order_and_batching_do_not_matter():
     rng = torch.Generator().manual_seed(0)
-    disp  = 100*torch.rand(5,8,9, generator=rng); pred = disp+4*torch.randn(5,8,9, generator=rng)
+    disp  = 100*torch.rand(5,8,9, generator=rng)
+    pred = disp+4*torch.randn(5,8,9, generator=rng)
     valid = torch.rand(5,8,9, generator=rng)<torch.linspace(0.1, 0.9, 5)[:,None,None]
     def run(*batches):
         m = Meter()
@@ -87,56 +101,81 @@ def test_order_and_batching_do_not_matter():
     test_close(whole['d1_img'], sum(d1(pred[i], disp[i], valid[i]) for i in range(5))/5, eps=1e-9)
 
 def test_empty_images_are_left_out_and_counted():
-    disp = torch.full((2,2,2), 10.); pred = disp+2
+    disp = torch.full((2,2,2), 10.)
+    pred = disp+2
     valid = torch.tensor([True,False])[:,None,None].expand(2,2,2)
-    meter = Meter(); meter.add(pred, disp, valid); row = meter.result()
+    meter = Meter()
+    meter.add(pred, disp, valid)
+    row = meter.result()
     test_eq([row[k] for k in ('epe','epe_img','n_images','n_empty')], [2.,2.,1,1])
     assert all(math.isnan(Meter().result()[k]) for k in metric_names())
-    meter.add(pred*torch.nan, disp, valid); row = meter.result()
+    meter.add(pred*torch.nan, disp, valid)
+    row = meter.result()
     test_eq([row[k] for k in ('bad3','d1_img','n_nonfinite')], [50.,50.,4])
     assert math.isnan(row['epe']) and math.isnan(row['epe_img'])
     test_fail(lambda: meter.add(pred, disp[:1], valid), contains='pred (2, 2, 2), disp (1, 2, 2)')
 
 def test_learner_reports_pooled_values():
     class Copy(nn.Module):
-        def __init__(self): super().__init__(); self.offset = nn.Parameter(torch.zeros(1))
+        def __init__(self):
+            super().__init__()
+            self.offset = nn.Parameter(torch.zeros(1))
         def forward(self, left, right): return SimpleNamespace(disparity=[left[:,0]*0, left[:,0]+self.offset])
     rng = torch.Generator().manual_seed(1)
-    disp = 60*torch.rand(3,4,6, generator=rng); left = (disp+4*torch.randn(3,4,6, generator=rng))[:,None]
+    disp = 60*torch.rand(3,4,6, generator=rng)
+    left = (disp+4*torch.randn(3,4,6, generator=rng))[:,None]
     valid = torch.rand(3,4,6, generator=rng)<torch.tensor([0.1,0.3,0.9])[:,None,None]
     dl = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(left, left, disp, valid), batch_size=2)
-    dls = DataLoaders(dl, dl, device='cpu'); dls.n_inp = 2
-    learn = Learner(dls, Copy(), loss_func=lambda p,d,v: p.disparity[-1].mean(), metrics=pooled_metrics(metric_names()))
+    dls = DataLoaders(dl, dl, device='cpu')
+    dls.n_inp = 2
+    learn = Learner(
+        dls, Copy(), loss_func=lambda p,d,v: p.disparity[-1].mean(),
+        metrics=pooled_metrics(metric_names()))
     test_eq(list(learn.metrics.attrgot('name')), metric_names())
     for offset in (0.,2.):
         nn.init.constant_(learn.model.offset, offset)
         with learn.no_logging(): got = list(learn.validate())[1:]
-        meter = Meter(); meter.add(left[:,0]+offset, disp, valid)
+        meter = Meter()
+        meter.add(left[:,0]+offset, disp, valid)
         test_close(got, [meter.result()[k] for k in metric_names()], eps=1e-9)
 
 def test_plain_tensors_and_unknown_keys():
-    metric = pooled_metrics(['bad2'])[0]; metric.reset()
+    metric = pooled_metrics(['bad2'])[0]
+    metric.reset()
     yb = torch.full((1,1,4), 10.),torch.tensor([[[True,True,True,False]]])
-    learn = SimpleNamespace(pred=torch.tensor([[[10.,12.,13.,99.]]], requires_grad=True), yb=yb, to_detach=lambda x: x.detach())
+    learn = SimpleNamespace(
+        pred=torch.tensor([[[10.,12.,13.,99.]]], requires_grad=True), yb=yb,
+        to_detach=lambda x: x.detach())
     metric.accumulate(learn)
-    test_close(metric.value, 100/3); test_eq(metric.name, 'bad2')
+    test_close(metric.value, 100/3)
+    test_eq(metric.name, 'bad2')
     test_fail(lambda: pooled_metrics(['D1']), contains="unknown metric 'D1', choose from epe bad1")
 
 @pytest.mark.data
 def test_kitti_devkit_figures():
     from stereo_kd.testing import real_data
     def compare(est, truth):
-        est,truth = (torch.from_numpy(cv2.imread(str(real_data()/f), cv2.IMREAD_UNCHANGED)/256.) for f in (est,truth))
+        est,truth = (
+            torch.from_numpy(cv2.imread(str(real_data()/f), cv2.IMREAD_UNCHANGED)/256.)
+            for f in (est,truth))
         return est,truth,(truth>0)&(est>0)
-    test_close(d1(*compare('kitti2015/devkit/disp_est.png', 'kitti2015/devkit/disp_gt.png'))/100, .134684, eps=1e-6)
+    test_close(
+        d1(*compare('kitti2015/devkit/disp_est.png', 'kitti2015/devkit/disp_gt.png'))/100, .134684,
+        eps=1e-6)
     kitti12 = compare('kitti2012/devkit/disp_est.png', 'kitti2012/training/disp_occ/000000_10.png')
     test_close(bad3(*kitti12)/100, .043926, eps=1e-6)
     test_close(epe(*kitti12), .697177, eps=1e-5) # the devkit adds up in float32
 
 def test_sums_of_an_image_and_the_judged_map():
     from types import SimpleNamespace
-    disp = torch.full((2,2,3), 10.); pred = disp+torch.tensor([[0.,1.5,2.5],[3.5,0.,float('nan')]]); valid = torch.ones(2,2,3, dtype=torch.bool); valid[1] = False
+    disp = torch.full((2,2,3), 10.)
+    pred = disp+torch.tensor([[0.,1.5,2.5],[3.5,0.,float('nan')]])
+    valid = torch.ones(2,2,3, dtype=torch.bool)
+    valid[1] = False
     first,second = image_sums(pred, disp, valid).tolist()
-    test_eq([first[0],first[1],*first[3:]], [6.,1.,400.,300.,200.,200.]); test_eq(second[0], 0.)
-    test_eq(final_disparity(SimpleNamespace(disparity=[disp,pred])) is pred, True); assert final_disparity(pred) is pred
-    test_eq(PooledMetric('d1').name, 'd1'); test_fail(lambda: PooledMetric('mae'), contains="unknown metric 'mae'")
+    test_eq([first[0],first[1],*first[3:]], [6.,1.,400.,300.,200.,200.])
+    test_eq(second[0], 0.)
+    test_eq(final_disparity(SimpleNamespace(disparity=[disp,pred])) is pred, True)
+    assert final_disparity(pred) is pred
+    test_eq(PooledMetric('d1').name, 'd1')
+    test_fail(lambda: PooledMetric('mae'), contains="unknown metric 'mae'")

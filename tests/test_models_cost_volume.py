@@ -15,7 +15,8 @@ def test_shifted_right_is_x_minus_d():
     want = [[1,2,3,4,5],[0,1,2,3,4],[0,0,1,2,3]]
     for y in range(3): test_eq(shifted_right(right, 3)[0,1,:,y].tolist(), want)
     far = shifted_right(right, 8) # more candidates than columns
-    test_eq(tuple(far.shape), (1,2,8,3,5)); test_eq(far[:,:,5:].abs().max().item(), 0.)
+    test_eq(tuple(far.shape), (1,2,8,3,5))
+    test_eq(far[:,:,5:].abs().max().item(), 0.)
 
 def test_recovers_known_shift():
     torch.manual_seed(0)
@@ -36,7 +37,8 @@ def test_correlation_equals_the_loop():
         got,want = correlation_volume(l, r, D),loop(l, r, D)
         test_close(got, want, eps=1e-6)
         g = torch.randn_like(want)
-        for a,b in zip(torch.autograd.grad(got, (l,r), g), torch.autograd.grad(want, (l,r), g)): test_close(a, b, eps=1e-6)
+        for a,b in zip(torch.autograd.grad(got, (l,r), g), torch.autograd.grad(want, (l,r), g)):
+            test_close(a, b, eps=1e-6)
 
 def test_groupwise_limits():
     torch.manual_seed(0)
@@ -51,7 +53,9 @@ def test_concat_equals_the_loop():
     def loop(l, r, D):
         C,W = l.shape[1],l.shape[3]
         vol = l.new_zeros(l.shape[0], 2*C, D, *l.shape[2:])
-        for d in range(min(D,W)): vol[:,:C,d,:,d:] = l[...,d:]; vol[:,C:,d,:,d:] = r[...,:W-d]
+        for d in range(min(D,W)):
+            vol[:,:C,d,:,d:] = l[...,d:]
+            vol[:,C:,d,:,d:] = r[...,:W-d]
         return vol
     torch.manual_seed(0)
     for W,D in ((11,4),(5,9),(6,1)):
@@ -59,20 +63,24 @@ def test_concat_equals_the_loop():
         got,want = concat_volume(l, r, D),loop(l, r, D)
         test_eq(got.detach(), want.detach())
         g = torch.randn_like(want)
-        for a,b in zip(torch.autograd.grad(got, (l,r), g), torch.autograd.grad(want, (l,r), g)): test_close(a, b, eps=1e-6)
+        for a,b in zip(torch.autograd.grad(got, (l,r), g), torch.autograd.grad(want, (l,r), g)):
+            test_close(a, b, eps=1e-6)
 
 def test_interlaced_is_a_permutation_of_concat():
     torch.manual_seed(0)
     l,r = torch.randn(2,1,3,2,8)
     vol = interlaced_volume(l, r, 4)
     test_eq(vol[:,[0,2,4,1,3,5]], concat_volume(l, r, 4))
-    test_eq(vol[:,2,0], l[:,1]); test_eq(vol[:,3,0], r[:,1])
+    test_eq(vol[:,2,0], l[:,1])
+    test_eq(vol[:,3,0], r[:,1])
 
 def test_zero_triangle():
     torch.manual_seed(0)
     l,r = torch.rand(2,1,4,2,6)+1
     outside = torch.arange(6)<torch.arange(9)[:,None]
-    for vol in (correlation_volume(l,r,9)[:,None], groupwise_volume(l,r,9,2), concat_volume(l,r,9), interlaced_volume(l,r,9)):
+    for vol in (
+        correlation_volume(l,r,9)[:,None], groupwise_volume(l,r,9,2), concat_volume(l,r,9),
+        interlaced_volume(l,r,9)):
         seen = (vol!=0).transpose(2,3)
         assert not seen[...,outside].any() and seen[...,~outside].all()
     l[...,0] = float('inf')

@@ -17,10 +17,12 @@ def test_features_share_a_scale():
     test_eq([tuple(t.shape[1:]) for t in f], [(32,32,48),(64,16,24),(80,16,24)])
 
 def test_two_forms_and_their_stages():
-    torch.manual_seed(0); x,y = torch.randn(2,1,3,48,112)
+    torch.manual_seed(0)
+    x,y = torch.randn(2,1,3,48,112)
     for form in ('c2d','correlation'):
         out = DTPnet(cost_volume=form).eval()(x, y)
-        test_eq(tuple(out.cost_volume.shape), (1,48,12,28)); test_eq(tuple(out.aggregation[-1].shape), (1,192,12,28))
+        test_eq(tuple(out.cost_volume.shape), (1,48,12,28))
+        test_eq(tuple(out.aggregation[-1].shape), (1,192,12,28))
         test_eq(tuple(out.disparity[-1].shape), (1,48,112))
         assert 0<=out.disparity[-1].min() and out.disparity[-1].max()<=191
     test_eq(DTPnet(96)(x, y).aggregation[-1].shape[1], 96)
@@ -31,12 +33,22 @@ def test_parameters_in_millions():
     test_eq({k:round(v/1e6,3) for k,v in n.items()}, dict(c2d=0.636, correlation=0.645)) # the paper: 0.64
 
 def test_correlation_is_a_cosine():
-    torch.manual_seed(0); x = torch.randn(1,3,48,112)
+    torch.manual_seed(0)
+    x = torch.randn(1,3,48,112)
     v = DTPnet().eval()(x, x, upto='cost_volume').cost_volume
-    test_close(v[:,0]/SHARPNESS, torch.ones_like(v[:,0]), eps=1e-5); assert v.abs().max()<=SHARPNESS*(1+1e-5)
+    test_close(v[:,0]/SHARPNESS, torch.ones_like(v[:,0]), eps=1e-5)
+    assert v.abs().max()<=SHARPNESS*(1+1e-5)
 
 def test_starts_as_a_block_matcher():
-    torch.manual_seed(0); net = DTPnet().eval(); v = torch.randn(1,48,8,8)
-    net.hourglass.up1[1].weight.data.zero_(); net.hourglass.up1[1].bias.data.zero_(); net.score.bias.data.zero_(); net.score.weight.data[:,:48] = 0
+    torch.manual_seed(0)
+    net = DTPnet().eval()
+    v = torch.randn(1,48,8,8)
+    net.hourglass.up1[1].weight.data.zero_()
+    net.hourglass.up1[1].bias.data.zero_()
+    net.score.bias.data.zero_()
+    net.score.weight.data[:,:48] = 0
     with torch.no_grad(): s = net.aggregation(v, [None,None,torch.randn(1,80,8,8),None], {})[0]
-    test_close(s, F.interpolate(v.flatten(2).transpose(1,2), 192, mode='linear').transpose(1,2).unflatten(2, (8,8)), eps=1e-5)
+    test_close(
+        s,
+        F.interpolate(v.flatten(2).transpose(1,2), 192, mode='linear').transpose(1,2).unflatten(2, (8,8)),
+        eps=1e-5)

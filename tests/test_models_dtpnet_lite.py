@@ -14,22 +14,35 @@ from stereo_kd.models.dtpnet import DTPnet
 from stereo_kd.models.dtpnet_lite import *
 
 def test_below_adds_at_any_size():
-    torch.manual_seed(0); b = Below(4, 6).eval(); x = torch.randn(1,4,7,9); test_eq(b(x).shape, x.shape)
+    torch.manual_seed(0)
+    b = Below(4, 6).eval()
+    x = torch.randn(1,4,7,9)
+    test_eq(b(x).shape, x.shape)
     for p in b.body[-1].parameters(): p.data.zero_()
     test_eq(b(x).detach(), F.relu(x)) # nothing from below: the identity
-    r = Residual(4).eval(); r.body[1].weight.data.zero_(); test_eq(r(x).detach(), x)
+    r = Residual(4).eval()
+    r.body[1].weight.data.zero_()
+    test_eq(r(x).detach(), x)
 
 def test_a_quarter_of_the_arithmetic():
     lite,whole = (costs(net.eval(), (540,960), 0) for net in (DTPnetLite(),DTPnet()))
-    test_close([lite['params_m'],lite['macs_g']], [.128,2.498], eps=.002); assert lite['macs_g']<.25*whole['macs_g'] and lite['params_m']<.2*whole['params_m']
+    test_close([lite['params_m'],lite['macs_g']], [.128,2.498], eps=.002)
+    assert lite['macs_g']<.25*whole['macs_g'] and lite['params_m']<.2*whole['params_m']
 
 def test_stages_and_sizes():
-    torch.manual_seed(0); net = DTPnetLite(96, stem=8, width=16, deep=24).eval(); x,y = torch.randn(2,1,3,45,131)
+    torch.manual_seed(0)
+    net = DTPnetLite(96, stem=8, width=16, deep=24).eval()
+    x,y = torch.randn(2,1,3,45,131)
     with torch.no_grad(): out = net(x, y)
-    test_eq([tuple(out.aggregation[-1].shape),tuple(out.disparity[-1].shape)], [(1,24,12,36),(1,45,131)]); assert 0<=out.disparity[-1].min() and out.disparity[-1].max()<=95
+    test_eq([tuple(out.aggregation[-1].shape),tuple(out.disparity[-1].shape)], [(1,24,12,36),(1,45,131)])
+    assert 0<=out.disparity[-1].min() and out.disparity[-1].max()<=95
     with torch.no_grad(): v = net(x, x, upto='cost_volume').cost_volume
     test_close(v[:,0]/SHARPNESS, torch.ones_like(v[:,0]), eps=1e-5) # a cosine: 1 at the true shift of equal views
 
 def test_starts_as_a_block_matcher():
-    torch.manual_seed(0); net = DTPnetLite().eval(); v = torch.randn(1,48,8,12); net.score.weight.data[:,:48] = 0; net.score.bias.data.zero_()
+    torch.manual_seed(0)
+    net = DTPnetLite().eval()
+    v = torch.randn(1,48,8,12)
+    net.score.weight.data[:,:48] = 0
+    net.score.bias.data.zero_()
     with torch.no_grad(): test_eq(net.aggregation(v, [None,torch.randn(1,32,8,12),None], {})[0], v)

@@ -10,14 +10,17 @@ from stereo_kd.models.layers import *
 def test_strided_pointwise_survives_bf16():
     torch.manual_seed(0)
     for ni,size in ((3,(9,13)),(8,(48,96)),(12,(48,95))): # with nn.Conv2d this kills the process
-        conv = StridedPointwise(ni, 24, bias=False).to(memory_format=torch.channels_last); x = torch.randn(4,ni,*size).contiguous(memory_format=torch.channels_last)
+        conv = StridedPointwise(ni, 24, bias=False).to(memory_format=torch.channels_last)
+        x = torch.randn(4,ni,*size).contiguous(memory_format=torch.channels_last)
         test_close(conv(x), F.conv2d(x, conv.weight, stride=2), eps=1e-5)
         want, = torch.autograd.grad(conv(x).square().sum(), conv.weight)
         with torch.autocast('cpu', torch.bfloat16): y = conv(x)
-        got, = torch.autograd.grad(y.float().square().sum(), conv.weight); assert (got-want).abs().max()<.03*want.abs().max()
+        got, = torch.autograd.grad(y.float().square().sum(), conv.weight)
+        assert (got-want).abs().max()<.03*want.abs().max()
 
 def test_dilated_depthwise_gradient_in_bf16():
-    torch.manual_seed(0); conv = DilatedDepthwise(64, 64, 3, 1, 2, 2, 64, bias=False).to(memory_format=torch.channels_last)
+    torch.manual_seed(0)
+    conv = DilatedDepthwise(64, 64, 3, 1, 2, 2, 64, bias=False).to(memory_format=torch.channels_last)
     x = torch.randn(4,64,16,32).contiguous(memory_format=torch.channels_last)
     want, = torch.autograd.grad(conv(x).square().sum(), conv.weight)
     for _ in range(5):
@@ -30,7 +33,8 @@ def test_convbn_keeps_the_size():
     test_eq(tuple(ConvBN(4,6,dilation=2)(x).shape), (2,6,10,12))
     test_eq(tuple(ConvBN(4,4,groups=4,stride=2)(x).shape), (2,4,5,6))
     test_eq([len(ConvBN(4,4)), len(ConvBN(4,4,act=nn.ReLU()))], [2,3])
-    assert isinstance(ConvBN(4,4,dilation=2,groups=4)[0], DilatedDepthwise) and isinstance(ConvBN(4,6,1,2)[0], StridedPointwise)
+    assert isinstance(
+        ConvBN(4,4,dilation=2,groups=4)[0], DilatedDepthwise) and isinstance(ConvBN(4,6,1,2)[0], StridedPointwise)
     test_eq(tuple(ConvBN(4,6,1,2)(x[...,:9,:11]).shape), (2,6,5,6))
 
 def test_residuals_are_identity_when_silenced():
@@ -43,25 +47,33 @@ def test_residuals_are_identity_when_silenced():
     test_eq(n, 2*(9*8+8*8) + 4*2*8) # two separable convolutions and four BatchNorms
 
 def test_first_block_keeps_digits():
-    torch.manual_seed(0); x = 2+.01*torch.randn(1,3,16,24); a,b = FirstBlock(3, 8, 2, 3).eval(),MobileV2(3, 8, 2, 3).eval(); b.load_state_dict(a.state_dict())
+    torch.manual_seed(0)
+    x = 2+.01*torch.randn(1,3,16,24)
+    a,b = FirstBlock(3, 8, 2, 3).eval(),MobileV2(3, 8, 2, 3).eval()
+    b.load_state_dict(a.state_dict())
     with torch.no_grad():
         want = a(x)
         with torch.autocast('cpu', torch.bfloat16): kept,rounded = a(x),b(x)
     spread = lambda t: t[...,1:-1,1:-1].flatten(2).std(2).mean() # of the texture of each channel
-    test_eq(kept.dtype, torch.float32); test_eq(kept, want); assert spread(rounded.float()-want)>.3*spread(want) # a third of a faint texture is rounded off
+    test_eq(kept.dtype, torch.float32)
+    test_eq(kept, want)
+    assert spread(rounded.float()-want)>.3*spread(want) # a third of a faint texture is rounded off
     test_eq(a.double()(x.double()).dtype, torch.float64)
 
 def test_hourglass_size_and_weights():
     hg = Hourglass2D(48)
     test_eq(tuple(hg(torch.randn(1,48,16,24)).shape), (1,48,16,24))
     test_eq(round(sum(p.numel() for p in hg.parameters())/1e6, 4), 0.5236)
-    conv_only = sum(p.numel() for m in hg.modules() if isinstance(m,(nn.Conv2d,nn.ConvTranspose2d)) for p in m.parameters())
+    conv_only = sum(
+        p.numel() for m in hg.modules() if isinstance(m,(nn.Conv2d,nn.ConvTranspose2d))
+        for p in m.parameters())
     test_eq(round(conv_only/1e6, 4), 0.5172)
     test_fail(lambda: Hourglass2D(8)(torch.randn(1,8,6,8)))
 
 def test_block_is_linear_after_the_sum():
     x = torch.randn(2,4,6,8)
-    b = BasicBlock(4,4).eval(); nn.init.zeros_(b.body[1][1].weight)
+    b = BasicBlock(4,4).eval()
+    nn.init.zeros_(b.body[1][1].weight)
     test_close(b(x), x, eps=1e-6) # silenced, it is the identity, negative values too
     test_eq(tuple(BasicBlock(4,6,stride=2,dilation=2)(x).shape), (2,6,3,4))
     test_eq([m.dilation for m in BasicBlock(4,4,dilation=2).modules() if isinstance(m,nn.Conv2d)], [(2,2)]*2)
@@ -74,12 +86,20 @@ def test_trunk_maps():
 
 def test_init_deviation():
     torch.manual_seed(0)
-    net = init_convs(nn.Sequential(nn.Conv2d(32,64,3,bias=False), nn.Conv3d(64,32,3,bias=False), nn.Conv2d(256,128,1,bias=False)))
-    for conv,want in zip(net, (2/(9*64), 2/(27*32), 2/128)): test_close(conv.weight.var().item()/want, 1, eps=0.05)
+    net = init_convs(
+        nn.Sequential(
+            nn.Conv2d(32,64,3,bias=False), nn.Conv3d(64,32,3,bias=False),
+            nn.Conv2d(256,128,1,bias=False)))
+    for conv,want in zip(net, (2/(9*64), 2/(27*32), 2/128)):
+        test_close(conv.weight.var().item()/want, 1, eps=0.05)
 
 def test_features_count():
     count = lambda m: round(sum(p.numel() for p in m.parameters())/1e6, 4)
-    teacher,student,naive = MobileFeatures(),MobileFeatures(blocks=(1,1,1,1)),MobileFeatures(2, (16,80), (1,1))
+    teacher = MobileFeatures()
+    student = MobileFeatures(blocks=(1,1,1,1))
+    naive = MobileFeatures(2, (16,80), (1,1))
     test_eq([count(f) for f in (teacher,student,naive)], [.3976,.0997,.0204])
-    test_eq([tuple(t.shape[1:]) for t in teacher(torch.randn(1,3,32,64))], [(32,16,32),(64,8,16),(128,8,16),(128,8,16),(320,8,16)])
+    test_eq(
+        [tuple(t.shape[1:]) for t in teacher(torch.randn(1,3,32,64))],
+        [(32,16,32),(64,8,16),(128,8,16),(128,8,16),(320,8,16)])
     test_eq([tuple(t.shape[1:]) for t in naive(torch.randn(1,3,32,64))], [(16,16,32),(80,8,16),(80,8,16)])

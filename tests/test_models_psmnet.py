@@ -31,12 +31,15 @@ def test_stages():
         h4,w4 = -(-h//16)*4,-(-w//16)*4
         x = torch.randn(2,3,h,w)
         out = net.train()(x, x.clone())
-        test_eq([tuple(f.shape) for f in out.features[1]], [(2,8,2*h4,2*w4),(2,16,h4,w4),(2,32,h4,w4),(2,32,h4,w4),(2,8,h4,w4)])
+        test_eq(
+            [tuple(f.shape) for f in out.features[1]],
+            [(2,8,2*h4,2*w4),(2,16,h4,w4),(2,32,h4,w4),(2,32,h4,w4),(2,8,h4,w4)])
         test_eq(tuple(out.cost_volume.shape), (2,16,12,h4,w4))
         test_eq([tuple(s.shape) for s in out.aggregation], [(2,12,h4,w4)]*3)
         test_eq([tuple(d.shape) for d in out.disparity], [(2,h,w)]*3)
         out = net.eval()(x, x.clone())
-        test_eq([len(out.aggregation), len(out.disparity)], [1,1]); assert 0<=out.disparity[-1].min() and out.disparity[-1].max()<=47
+        test_eq([len(out.aggregation), len(out.disparity)], [1,1])
+        assert 0<=out.disparity[-1].min() and out.disparity[-1].max()<=47
 
 def test_heads_add_up_and_hourglasses_are_tied():
     torch.manual_seed(0)
@@ -50,7 +53,8 @@ def test_heads_add_up_and_hourglasses_are_tied():
     assert into[1][1] is outof[0][1] and into[2][1] is outof[0][1]  # the first way down
     assert into[1][2] is outof[0][2] and into[2][2] is outof[1][2]  # the way up before
     for i in (1,2): test_close(into[i][0]-outof[i-1][0], into[0][0], eps=1e-4) # plus the first volume
-    head.clear(); test_close(net.eval()(x, x.flip(0)).aggregation[0], sum(head), eps=1e-5)
+    head.clear()
+    test_close(net.eval()(x, x.flip(0)).aggregation[0], sum(head), eps=1e-5)
 
 def test_what_is_concatenated():
     torch.manual_seed(0)

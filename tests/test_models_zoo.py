@@ -23,19 +23,25 @@ def test_names_and_arguments():
     test_fail(lambda: create_model('raft'), contains="unknown model 'raft'; known: dtpnet")
 
 def test_roundtrip_is_exact():
-    torch.manual_seed(0); net = create_model('dtpnet', max_disp=48, stem=8, width=16).eval(); x,y = torch.randn(2,1,3,32,64)
+    torch.manual_seed(0)
+    net = create_model('dtpnet', max_disp=48, stem=8, width=16).eval()
+    x,y = torch.randn(2,1,3,32,64)
     run = lambda n: n(x, y).disparity[-1].detach()
     with tempfile.TemporaryDirectory() as d:
         save_model(net, f'{d}/a.safetensors', epe=1.5)
         back = load_model(f'{d}/a.safetensors', 'dtpnet')
         test_eq(run(back), run(net))
-        test_eq([back.card['meta'],back.card['args']], [dict(epe=1.5),dict(max_disp=48,stem=8,width=16)]); assert not back.training
-        save_model(back, f'{d}/b.safetensors'); test_eq(run(load_model(f'{d}/b.safetensors')), run(net))
+        test_eq([back.card['meta'],back.card['args']], [dict(epe=1.5),dict(max_disp=48,stem=8,width=16)])
+        assert not back.training
+        save_model(back, f'{d}/b.safetensors')
+        test_eq(run(load_model(f'{d}/b.safetensors')), run(net))
 
 def test_bad_checkpoints_are_named():
-    torch.manual_seed(0); net = create_model('dtpnet', max_disp=48, stem=8, width=16)
+    torch.manual_seed(0)
+    net = create_model('dtpnet', max_disp=48, stem=8, width=16)
     with tempfile.TemporaryDirectory() as d:
-        f = Path(d)/'a.safetensors'; save_model(net, f)
+        f = Path(d)/'a.safetensors'
+        save_model(net, f)
         test_fail(lambda: load_model(f, 'psmnet'), contains='a.safetensors holds a dtpnet, not a psmnet')
         data = f.read_bytes()
         for n in (0, 5, 300, len(data)//2):
@@ -43,7 +49,8 @@ def test_bad_checkpoints_are_named():
             test_fail(lambda: load_model(f'{d}/cut.safetensors'), contains='cut.safetensors is damaged')
         save_file(dict(a=torch.ones(1)), f'{d}/other.safetensors')
         test_fail(lambda: load_model(f'{d}/other.safetensors'), contains='other.safetensors was not written by')
-        net.spec = dict(name='psmnet', args={}); save_model(net, f'{d}/lies.safetensors')
+        net.spec = dict(name='psmnet', args={})
+        save_model(net, f'{d}/lies.safetensors')
         test_fail(lambda: load_model(f'{d}/lies.safetensors'), contains='lies.safetensors do not fit the psmnet')
         test_fail(lambda: load_model(f'{d}/none.safetensors'), exc=FileNotFoundError, contains='none.safetensors')
     test_fail(lambda: save_model(nn.Linear(1,1), 'x'), contains='Linear that was not made by create_model')
@@ -53,17 +60,27 @@ def test_full_disk_while_saving():
     from unittest.mock import patch
     net = create_model('dtpnet', max_disp=48, stem=8, width=16)
     with tempfile.TemporaryDirectory() as d:
-        f = Path(d)/'a.safetensors'; save_model(net, f); before = f.read_bytes()
-        def full(t, path, metadata): Path(path).write_bytes(b'half'); raise OSError(errno.ENOSPC, 'No space left on device')
+        f = Path(d)/'a.safetensors'
+        save_model(net, f)
+        before = f.read_bytes()
+        def full(t, path, metadata):
+            Path(path).write_bytes(b'half')
+            raise OSError(errno.ENOSPC, 'No space left on device')
         with patch('stereo_kd.models.zoo.save_file', full),patch.dict(save_model.__globals__, save_file=full):
             test_fail(lambda: save_model(net, f), contains='a.safetensors: No space left')
-        test_eq(f.read_bytes(), before); test_eq(len(list(Path(d).iterdir())), 1)
+        test_eq(f.read_bytes(), before)
+        test_eq(len(list(Path(d).iterdir())), 1)
 
 def test_cards_say_what_the_file_says():
-    torch.manual_seed(0); net = create_model('dtpnet', max_disp=48, stem=8, width=16)
+    torch.manual_seed(0)
+    net = create_model('dtpnet', max_disp=48, stem=8, width=16)
     with tempfile.TemporaryDirectory() as d:
         save_model(net, f'{d}/run.safetensors', steps=7, history=[dict(epe=9.)])
         publish(f'{d}/run.safetensors', 'tiny', 'For tests.', folder=d, epe=1.23456)
         card = Path(f'{d}/tiny.md').read_text()
-        assert all(t in card for t in ('For tests.', '| steps | 7 |', '| epe | 1.2346 |', "'max_disp': 48", 'environment: torch')) and 'history' not in card
+        assert all(
+            t in card
+            for t in (
+                'For tests.', '| steps | 7 |', '| epe | 1.2346 |', "'max_disp': 48",
+                'environment: torch')) and 'history' not in card
         test_eq(read_card(f'{d}/tiny.safetensors')['meta']['epe'], 1.23456)

@@ -17,37 +17,57 @@ from stereo_kd.prune.loop import params_below, silence_channels
 from stereo_kd.prune.callback import *
 
 def test_a_step_reaches_the_pruned_weights():
-    torch.manual_seed(0); dls = StereoDataLoaders.from_synthetic(4, 2, (32,64), bs=2, max_disp=48, device='cpu')
+    torch.manual_seed(0)
+    dls = StereoDataLoaders.from_synthetic(4, 2, (32,64), bs=2, max_disp=48, device='cpu')
     net = create_model('dtpnet', max_disp=48, stem=16, width=32)
-    learn = stereo_learner(dls, net, precision='fp32', splitter=lambda m: [params(m.extract), [p for n,p in m.named_parameters() if not n.startswith('extract')]])
-    learn.create_opt(); learn.opt.set_hyper('lr', [.1,.2]); learn.opt.set_hyper('wd', .3); hypers = [dict(h) for h in learn.opt.hypers]
+    learn = stereo_learner(
+        dls, net, precision='fp32',
+        splitter=lambda m: [
+            params(m.extract), [p for n,p in m.named_parameters() if not n.startswith('extract')]])
+    learn.create_opt()
+    learn.opt.set_hyper('lr', [.1,.2])
+    learn.opt.set_hyper('wd', .3)
+    hypers = [dict(h) for h in learn.opt.hypers]
     prune_step(net, .4)
     def moved():
         for p in net.parameters(): p.grad = torch.ones_like(p)
-        before = [p.detach().clone() for p in net.parameters()]; learn.opt.step()
+        before = [p.detach().clone() for p in net.parameters()]
+        learn.opt.step()
         return [not p.detach().equal(q) for p,q in zip(net.parameters(), before)]
-    assert not all(moved()); renew_opt(learn); assert all(moved())
-    test_eq([dict(h) for h in learn.opt.hypers], hypers); test_eq([h['lr'] for h in learn.opt.hypers], [.1,.2])
-    learn.opt_func = OptimWrapper(params(net), torch.optim.SGD, lr=.1); learn.create_opt(); prune_step(net, .2, round_to=1)
+    assert not all(moved())
+    renew_opt(learn)
+    assert all(moved())
+    test_eq([dict(h) for h in learn.opt.hypers], hypers)
+    test_eq([h['lr'] for h in learn.opt.hypers], [.1,.2])
+    learn.opt_func = OptimWrapper(params(net), torch.optim.SGD, lr=.1)
+    learn.create_opt()
+    prune_step(net, .2, round_to=1)
     test_fail(lambda: renew_opt(learn), contains='opt_func is a finished optimiser')
 
 def test_cuts_come_when_due():
     from stereo_kd.prune.callback import _Probe
     make = lambda: create_model('dtpnet', max_disp=48, stem=8, width=16, hidden=24)
     def run(epochs, **kw):
-        torch.manual_seed(0); dls = StereoDataLoaders.from_synthetic(2, 1, (16,32), bs=2, max_disp=48, device='cpu')
+        torch.manual_seed(0)
+        dls = StereoDataLoaders.from_synthetic(2, 1, (16,32), bs=2, max_disp=48, device='cpu')
         probe,prune = _Probe(),PruneCallback(.2, calibrate=1, round_to=1, **kw)
         learn = stereo_learner(dls, make(), precision='fp32', cbs=[probe,prune])
         with learn.no_bar(),learn.no_logging(): learn.fit(epochs, 1e-3)
         return probe.sizes,prune.rows
     sizes,rows = run(4, steps=2, every=2)
     whole,one,two = (sum(p.numel() for p in make().parameters()),*(r['params'] for r in rows))
-    test_eq(sizes, [whole]*3+[one]*6+[two]*3); test_eq([(r['step'],r['epoch']) for r in rows], [(1,1),(2,3)]); assert whole>one>two
-    test_eq([len(run(2, start=0, **kw)[1]) for kw in (dict(steps=1), dict(stop=params_below(.9, make())), {})], [1,1,2])
+    test_eq(sizes, [whole]*3+[one]*6+[two]*3)
+    test_eq([(r['step'],r['epoch']) for r in rows], [(1,1),(2,3)])
+    assert whole>one>two
+    test_eq(
+        [len(run(2, start=0, **kw)[1]) for kw in (dict(steps=1), dict(stop=params_below(.9, make())), {})],
+        [1,1,2])
 
 def test_silent_cuts_do_not_disturb():
     def run(prune):
-        torch.manual_seed(0); net = create_model('dtpnet', max_disp=48, stem=16, width=32); silence_channels(net, ratio=.4)
+        torch.manual_seed(0)
+        net = create_model('dtpnet', max_disp=48, stem=16, width=32)
+        silence_channels(net, ratio=.4)
         dls = StereoDataLoaders.from_synthetic(4, 2, (32,64), bs=2, max_disp=48, device='cpu')
         learn = stereo_learner(dls, net, precision='fp32', wd=0., cbs=[prune] if prune else [])
         with learn.no_bar(),learn.no_logging(): learn.fit(2, 0.)
@@ -61,12 +81,15 @@ def test_silent_cuts_do_not_disturb():
     assert prune.rows[0]['params']<.6*prune.rows[0]['params_before']
 
 def test_state_after_a_cut():
-    torch.manual_seed(0); dls = StereoDataLoaders.from_synthetic(8, 2, (32,64), bs=2, max_disp=48, device='cpu')
+    torch.manual_seed(0)
+    dls = StereoDataLoaders.from_synthetic(8, 2, (32,64), bs=2, max_disp=48, device='cpu')
     net = create_model('dtpnet', max_disp=48, stem=16, width=32)
     class Look(Callback):
         order = PruneCallback.order+1
         def before_train(self):
-            if self.epoch==1: self.seen,self.weights = net.mix[0][1].num_batches_tracked.item(),[p.detach().clone() for p in net.parameters()]
+            if self.epoch==1:
+                self.seen = net.mix[0][1].num_batches_tracked.item()
+                self.weights = [p.detach().clone() for p in net.parameters()]
     look,prune = Look(),PruneCallback(.3, steps=1, calibrate=3)
     learn = stereo_learner(dls, net, precision='fp32', cbs=[look,prune])
     with learn.no_bar(),learn.no_logging(): learn.fit_one_cycle(2, 1e-3)
@@ -76,13 +99,18 @@ def test_state_after_a_cut():
     assert TrainEvalCallback.order<PruneCallback.order<OrderCallback.order
 
 def test_first_widths_are_remembered():
-    torch.manual_seed(0); dls = StereoDataLoaders.from_synthetic(2, 2, (32,64), bs=2, max_disp=48, device='cpu')
+    torch.manual_seed(0)
+    dls = StereoDataLoaders.from_synthetic(2, 2, (32,64), bs=2, max_disp=48, device='cpu')
     make = lambda: create_model('dtpnet', max_disp=48, stem=16, width=32)
     net,prune,wanted = make(),PruneCallback(.2, calibrate=0),make()
-    learn = stereo_learner(dls, net, precision='fp32', cbs=[prune]); test_eq(prune.original, widths(wanted))
-    prune_step(net, .2); prune_step(wanted, .2, step=2)
-    with learn.no_bar(),learn.no_logging(): learn.fit(3, 0., start_epoch=2) # the first two epochs were done before
-    test_eq([(r['step'],r['epoch']) for r in prune.rows], [(2,2)]); test_eq(widths(net), widths(wanted))
+    learn = stereo_learner(dls, net, precision='fp32', cbs=[prune])
+    test_eq(prune.original, widths(wanted))
+    prune_step(net, .2)
+    prune_step(wanted, .2, step=2)
+    with learn.no_bar(),learn.no_logging():
+        learn.fit(3, 0., start_epoch=2) # the first two epochs were done before
+    test_eq([(r['step'],r['epoch']) for r in prune.rows], [(2,2)])
+    test_eq(widths(net), widths(wanted))
 
 def test_a_stopped_run_goes_on_after_its_cuts():
     import tempfile
@@ -93,11 +121,20 @@ def test_a_stopped_run_goes_on_after_its_cuts():
         def before_epoch(self):
             if self.epoch==2: raise CancelFitException()
     def run(folder, *cbs):
-        torch.manual_seed(0); dls = StereoDataLoaders.from_synthetic(4, 2, (32,64), bs=2, max_disp=48, device='cpu')
-        prune = PruneCallback(.3, every=2, calibrate=1); learn = stereo_learner(dls, create_model('dtpnet', max_disp=48, stem=16, width=32), precision='fp32', cbs=[prune,*cbs])
+        torch.manual_seed(0)
+        dls = StereoDataLoaders.from_synthetic(4, 2, (32,64), bs=2, max_disp=48, device='cpu')
+        prune = PruneCallback(.3, every=2, calibrate=1)
+        learn = stereo_learner(
+            dls, create_model('dtpnet', max_disp=48, stem=16, width=32), precision='fp32',
+            cbs=[prune,*cbs])
         with learn.no_bar(),learn.no_logging(): fit(learn, 4, 1e-3, folder)
         return learn.model,prune.rows
     with tempfile.TemporaryDirectory() as d:
-        through,rows = run(Path(d)/'through'); cut,first = run(Path(d)/'stopped', Stop()); again,both = run(Path(d)/'stopped')
-    test_eq([len(r) for r in (first,both)], [1,2]); test_eq(both, rows); test_eq(widths(again), widths(through)); assert widths(cut)!=widths(again)
+        through,rows = run(Path(d)/'through')
+        cut,first = run(Path(d)/'stopped', Stop())
+        again,both = run(Path(d)/'stopped')
+    test_eq([len(r) for r in (first,both)], [1,2])
+    test_eq(both, rows)
+    test_eq(widths(again), widths(through))
+    assert widths(cut)!=widths(again)
     for a,b in zip(again.state_dict().values(), through.state_dict().values(), strict=True): assert a.equal(b)

@@ -21,92 +21,149 @@ def test_widths_of_both_readings():
     steps = lambda width, **kw: [kept_width(width, k, **kw) for k in range(6)]
     test_eq(steps(100, round_to=1), [100,90,81,72,65,59])
     test_eq(steps(100, of='original', round_to=1), [100,90,80,70,60,50])
-    test_eq(steps(96), [96,88,80,72,64,56]); test_eq(steps(32), [32,32,24,24,24,16]) # the first step of 32 is made up for later
-    test_eq(steps(16, ratio=.19, of='original'), [16,16,8,8,8,8]); test_eq(steps(6), [6]*6); test_eq(steps(9), [9,8,8,8,8,8])
+    test_eq(steps(96), [96,88,80,72,64,56])
+    test_eq(steps(32), [32,32,24,24,24,16]) # the first step of 32 is made up for later
+    test_eq(steps(16, ratio=.19, of='original'), [16,16,8,8,8,8])
+    test_eq(steps(6), [6]*6)
+    test_eq(steps(9), [9,8,8,8,8,8])
     test_eq(kept_width(2, 9, .5, round_to=1), 1)
-    test_fail(lambda: kept_width(8, of='rest'), contains="got 'rest'"); test_fail(lambda: kept_width(8, ratio=1.), contains='ratio must be in [0,1)')
+    test_fail(lambda: kept_width(8, of='rest'), contains="got 'rest'")
+    test_fail(lambda: kept_width(8, ratio=1.), contains='ratio must be in [0,1)')
 
 def test_groups_respect_disparities():
     small,tiny = dict(max_disp=48, stem=8, width=16),dict(max_disp=48, blocks=(1,1,1,1), hourglasses=1)
-    free,fixed = (set(pruning_groups(create_model('dtpnet', cost_volume=c, **small))) for c in ('correlation','c2d'))
-    test_eq([free-fixed,fixed-free], [{'match.0','mix.2.0'},set()]); assert 'score' not in free and 'mix.0.0' in free
-    summed,kept = (set(pruning_groups(create_model('tsnnet_teacher', cost_volume=c, **tiny))) for c in ('correlation','interlaced'))
+    free,fixed = (
+        set(pruning_groups(create_model('dtpnet', cost_volume=c, **small)))
+        for c in ('correlation','c2d'))
+    test_eq([free-fixed,fixed-free], [{'match.0','mix.2.0'},set()])
+    assert 'score' not in free and 'mix.0.0' in free
+    summed,kept = (
+        set(pruning_groups(create_model('tsnnet_teacher', cost_volume=c, **tiny)))
+        for c in ('correlation','interlaced'))
     test_eq([summed-kept,kept-summed], [{'match.3.0'},{'volume.right','volume.net.2.0'}])
-    test_eq({n for n in kept if n.startswith('coarse.net.1')}, {'coarse.net.1.body.0.0','coarse.net.1.body.1.0'}) # not its output
-    net = create_model('dtpnet', **small); net.extra = nn.Conv2d(3, 3, 1); test_fail(lambda: trace(net), contains='no output depends on extra')
-    net.matching = 'maybe'; test_fail(lambda: trace(net), contains="got 'maybe'")
+    # not its output
+    test_eq({n for n in kept if n.startswith('coarse.net.1')}, {'coarse.net.1.body.0.0','coarse.net.1.body.1.0'})
+    net = create_model('dtpnet', **small)
+    net.extra = nn.Conv2d(3, 3, 1)
+    test_fail(lambda: trace(net), contains='no output depends on extra')
+    net.matching = 'maybe'
+    test_fail(lambda: trace(net), contains="got 'maybe'")
 
 def test_silent_channels_dtpnet_c2d():
     for round_to in (1,8):
-        torch.manual_seed(0); net = create_model('dtpnet', max_disp=96, cost_volume='c2d', stem=24, width=48, hidden=40).double()
-        r = check_pruning(net, ratio=.4, round_to=round_to); assert r['change']<=1e-5 and r['removed']==r['silenced']>200 and not r['left'], r
+        torch.manual_seed(0)
+        net = create_model('dtpnet', max_disp=96, cost_volume='c2d', stem=24, width=48, hidden=40).double()
+        r = check_pruning(net, ratio=.4, round_to=round_to)
+        assert r['change']<=1e-5 and r['removed']==r['silenced']>200 and not r['left'], r
 
 def test_silent_channels_dtpnet_correlation():
     for round_to in (1,8):
-        torch.manual_seed(0); net = create_model('dtpnet', max_disp=96, stem=24, width=48, hidden=40).double()
-        r = check_pruning(net, ratio=.4, round_to=round_to); assert r['change']<=1e-5 and r['removed']==r['silenced']>200 and not r['left'], r
+        torch.manual_seed(0)
+        net = create_model('dtpnet', max_disp=96, stem=24, width=48, hidden=40).double()
+        r = check_pruning(net, ratio=.4, round_to=round_to)
+        assert r['change']<=1e-5 and r['removed']==r['silenced']>200 and not r['left'], r
 
 def test_silent_channels_dtpnet_lite():
     for round_to in (1,8):
-        torch.manual_seed(0); net = create_model('dtpnet_lite', max_disp=96).double()
-        r = check_pruning(net, ratio=.4, round_to=round_to); assert r['change']<=1e-5 and r['removed']==r['silenced']>90 and not r['left'], r
+        torch.manual_seed(0)
+        net = create_model('dtpnet_lite', max_disp=96).double()
+        r = check_pruning(net, ratio=.4, round_to=round_to)
+        assert r['change']<=1e-5 and r['removed']==r['silenced']>90 and not r['left'], r
 
 def test_silent_channels_tsnnet():
-    for name,kw in (('tsnnet_teacher',dict(hourglasses=2, blocks=(1,2,1,1))), ('tsnnet_teacher',dict(cost_volume='cosine', skip=True, hourglasses=1, blocks=(1,1,1,1))), ('tsnnet_student',{}), ('tsnnet_naive',{})):
-        torch.manual_seed(0); net = create_model(name, max_disp=96, **kw).double()
-        r = check_pruning(net, ratio=.4); assert r['change']<=1e-5 and r['removed']==r['silenced']>300 and not r['left'], (name, r)
+    for name,kw in (
+        ('tsnnet_teacher',dict(hourglasses=2, blocks=(1,2,1,1))),
+        ('tsnnet_teacher',dict(cost_volume='cosine', skip=True, hourglasses=1, blocks=(1,1,1,1))),
+        ('tsnnet_student',{}), ('tsnnet_naive',{})):
+        torch.manual_seed(0)
+        net = create_model(name, max_disp=96, **kw).double()
+        r = check_pruning(net, ratio=.4)
+        assert r['change']<=1e-5 and r['removed']==r['silenced']>300 and not r['left'], (name, r)
 
 def test_silent_channels_psmnet():
     for round_to in (1,8):
-        torch.manual_seed(0); net = create_model('psmnet', max_disp=48, width=16, blocks=(1,2,1,1)).double()
-        r = check_pruning(net, ratio=.4, round_to=round_to); assert r['change']<=1e-5 and r['removed']==r['silenced']>150 and not r['left'], r
+        torch.manual_seed(0)
+        net = create_model('psmnet', max_disp=48, width=16, blocks=(1,2,1,1)).double()
+        r = check_pruning(net, ratio=.4, round_to=round_to)
+        assert r['change']<=1e-5 and r['removed']==r['silenced']>150 and not r['left'], r
 
 def test_the_check_sees_a_wrong_graph():
     from unittest.mock import patch
     from stereo_kd.prune import loop
-    def change(): torch.manual_seed(0); return loop.check_pruning(create_model('dtpnet', max_disp=96, stem=24, width=48, hidden=40).double(), ratio=.4, round_to=1)['change']
+    def change():
+        torch.manual_seed(0)
+        return loop.check_pruning(
+            create_model('dtpnet', max_disp=96, stem=24, width=48, hidden=40).double(), ratio=.4,
+            round_to=1)['change']
     assert change()<=1e-5
     with patch.object(loop, '_held', lambda anchor, x: torch.zeros_like(x)): wrong = change()
     assert wrong>1e-3, wrong
 
 def test_pruned_networks_work():
-    cases = dict(dtpnet=dict(), dtpnet_lite=dict(), tsnnet_teacher=dict(hourglasses=1, blocks=(1,1,1,1)), tsnnet_student={}, tsnnet_naive={}, psmnet=dict(width=16, blocks=(1,1,1,1)))
+    cases = dict(
+        dtpnet=dict(), dtpnet_lite=dict(), tsnnet_teacher=dict(hourglasses=1, blocks=(1,1,1,1)),
+        tsnnet_student={}, tsnnet_naive={}, psmnet=dict(width=16, blocks=(1,1,1,1)))
     for name,kw in cases.items():
-        torch.manual_seed(0); net = create_model(name, max_disp=48, **kw).train(); x,y = torch.randn(2,2,3,37,65); before = widths(net)
-        bins = [m.out_channels for m in net.bins()]; prune_step(net, .3); after = widths(net)
-        test_eq([m.out_channels for m in net.bins()], bins); assert net.training
+        torch.manual_seed(0)
+        net = create_model(name, max_disp=48, **kw).train()
+        x,y = torch.randn(2,2,3,37,65)
+        before = widths(net)
+        bins = [m.out_channels for m in net.bins()]
+        prune_step(net, .3)
+        after = widths(net)
+        test_eq([m.out_channels for m in net.bins()], bins)
+        assert net.training
         assert all(w[1]%8==0 for n,w in after.items() if len(w)==3 and w[1]!=before[n][1])
-        loss = sum((s*torch.randn_like(s)).mean() for s in net(x, y, upto='aggregation').aggregation); loss.backward()
-        opt = torch.optim.SGD(net.parameters(), .1); old = [p.clone() for p in net.parameters()]; opt.step()
+        loss = sum((s*torch.randn_like(s)).mean() for s in net(x, y, upto='aggregation').aggregation)
+        loss.backward()
+        opt = torch.optim.SGD(net.parameters(), .1)
+        old = [p.clone() for p in net.parameters()]
+        opt.step()
         assert all(p.grad is not None and not p.equal(q) for p,q in zip(net.parameters(), old) if p.dim()>1), name
-        fresh = apply_widths(create_model(name, max_disp=48, **kw), after); fresh.load_state_dict(net.state_dict())
+        fresh = apply_widths(create_model(name, max_disp=48, **kw), after)
+        fresh.load_state_dict(net.state_dict())
         with torch.no_grad(): test_eq(fresh.eval()(x, y).disparity[-1], net.eval()(x, y).disparity[-1])
 
 def test_modes_frozen_parameters_and_layout_stay():
-    torch.manual_seed(0); net = create_model('dtpnet', max_disp=48, stem=16, width=32).train(); net.mix.eval()
-    net.extract.layer2[0].shortcut[0].weight.requires_grad_(False); net.to(memory_format=torch.channels_last)
-    modes,n = {k:m.training for k,m in net.named_modules()},net.extract.layer2[0].shortcut[0].out_channels
+    torch.manual_seed(0)
+    net = create_model('dtpnet', max_disp=48, stem=16, width=32).train()
+    net.mix.eval()
+    net.extract.layer2[0].shortcut[0].weight.requires_grad_(False)
+    net.to(memory_format=torch.channels_last)
+    modes = {k:m.training for k,m in net.named_modules()}
+    n = net.extract.layer2[0].shortcut[0].out_channels
     with torch.no_grad(): prune_step(net, .5) # a caller without gradients does not matter
-    test_eq({k:m.training for k,m in net.named_modules()}, modes); assert net.extract.layer2[0].shortcut[0].out_channels<n
+    test_eq({k:m.training for k,m in net.named_modules()}, modes)
+    assert net.extract.layer2[0].shortcut[0].out_channels<n
     test_eq([k for k,p in net.named_parameters() if not p.requires_grad], ['extract.layer2.0.shortcut.0.weight'])
-    assert net.hourglass.up1[0].weight.shape[0]<24 and net.hourglass.up1[0].weight.is_contiguous(memory_format=torch.channels_last)
+    assert net.hourglass.up1[0].weight.shape[0]<24 and net.hourglass.up1[0].weight.is_contiguous(
+        memory_format=torch.channels_last)
 
 def test_rounding_does_not_accumulate():
     make = lambda: create_model('dtpnet', max_disp=48, stem=32, width=32)
-    net,once,alone = make(),make(),make(); original = widths(net)
-    for k in range(1,4): prune_step(net, .1, step=k, original=original); prune_step(alone, .1)
+    net,once,alone = make(),make(),make()
+    original = widths(net)
+    for k in range(1,4):
+        prune_step(net, .1, step=k, original=original)
+        prune_step(alone, .1)
     prune_step(once, .1, step=3)
-    test_eq(widths(net), widths(once)); test_eq([n.extract.stem[0].body[2][0].out_channels for n in (net,alone)], [24,32])
+    test_eq(widths(net), widths(once))
+    test_eq([n.extract.stem[0].body[2][0].out_channels for n in (net,alone)], [24,32])
     test_fail(lambda: prune_step(make(), original={'a':[1,2,1]}), contains='belongs to another network')
 
 def test_recalibration_is_a_plain_average():
     class Net(StereoNet):
-        def __init__(self): super().__init__(48); self.conv = ConvBN(3, 4, 1)
+        def __init__(self):
+            super().__init__(48)
+            self.conv = ConvBN(3, 4, 1)
         def features(self, image): return [self.conv(image)]
         def cost_volume(self, left, right): return correlation_volume(left[-1], right[-1], 12)
         def aggregation(self, volume, left, extras): return [volume]
-    torch.manual_seed(0); net = Net().eval(); weights = [p.clone() for p in net.parameters()]
-    net.conv[1].running_mean.fill_(9.); net.conv[1].running_var.fill_(9.)
+    torch.manual_seed(0)
+    net = Net().eval()
+    weights = [p.clone() for p in net.parameters()]
+    net.conv[1].running_mean.fill_(9.)
+    net.conv[1].running_var.fill_(9.)
     batches = [(torch.randn(2,3,16,32)*k, torch.randn(2,3,16,32)+k, 'disparity') for k in (1,2,3)]
     recalibrate(net, batches)
     with torch.no_grad(): maps = [net.conv[0](image) for b in batches for image in b[:2]]
@@ -114,37 +171,60 @@ def test_recalibration_is_a_plain_average():
     test_close(net.conv[1].running_var, torch.stack([m.var((0,2,3)) for m in maps]).mean(0), eps=1e-4)
     test_eq([net.training,net.conv[1].training,net.conv[1].momentum], [False,False,.1])
     for p,q in zip(net.parameters(), weights, strict=True): test_eq(p.data, q.data)
-    test_fail(lambda: recalibrate(net, []), contains='at least one batch'); assert net.conv[1].running_mean.abs().sum()>0 # nothing was reset
+    test_fail(lambda: recalibrate(net, []), contains='at least one batch')
+    assert net.conv[1].running_mean.abs().sum()>0 # nothing was reset
 
 def test_stop_rules():
-    net = create_model('dtpnet', max_disp=48, stem=8, width=16); rules = [params_below(.9, net), macs_below(.9, net, (32,64))]
-    test_eq([r(net) for r in rules], [False]*2); prune_step(net, .3, round_to=1); test_eq([r(net) for r in rules], [True]*2)
-    for engine in ('','folded'): test_eq([latency_below(ms, (32,64), engine, n=1, warmup=0)(net) for ms in (1e5,0)], [True,False])
+    net = create_model('dtpnet', max_disp=48, stem=8, width=16)
+    rules = [params_below(.9, net), macs_below(.9, net, (32,64))]
+    test_eq([r(net) for r in rules], [False]*2)
+    prune_step(net, .3, round_to=1)
+    test_eq([r(net) for r in rules], [True]*2)
+    for engine in ('','folded'):
+        test_eq([latency_below(ms, (32,64), engine, n=1, warmup=0)(net) for ms in (1e5,0)], [True,False])
     test_fail(lambda: latency_below(1., (32,64), 'tpu')(net), contains="unknown engine 'tpu'")
 
 def test_loop_order_rows_and_stop():
-    torch.manual_seed(0); make = lambda: create_model('dtpnet', max_disp=48, stem=16, width=32)
-    net,calls = make().eval(),[]; whole = sum(p.numel() for p in net.parameters()); original = widths(net)
+    torch.manual_seed(0)
+    make = lambda: create_model('dtpnet', max_disp=48, stem=16, width=32)
+    net,calls = make().eval(),[]
+    whole = sum(p.numel() for p in net.parameters())
+    original = widths(net)
     batches = [tuple(torch.randn(2,1,3,32,64))]
     def finetune(net, step):
-        calls.append((step, net.mix[0][1].num_batches_tracked.item())); net.mix[0][1].num_batches_tracked += 100; return dict(epe=step/10)
+        calls.append((step, net.mix[0][1].num_batches_tracked.item()))
+        net.mix[0][1].num_batches_tracked += 100
+        return dict(epe=step/10)
     rows = prune_loop(net, 3, .2, finetune, batches)
     test_eq(calls, [(k,1) for k in (1,2,3)]) # recalibrated before each fine-tuning
     test_eq([(r['step'],r['epe']) for r in rows], [(1,.1),(2,.2),(3,.3)])
-    test_eq(rows[-1]['kept'], sum(p.numel() for p in net.parameters())/whole); assert rows[0]['kept']>rows[1]['kept']>rows[2]['kept']
-    other = make(); first = prune_loop(other, 1, .2); rest = prune_loop(other, 3, .2, done=1, original=original) # killed and taken up again
-    test_eq(widths(other), widths(net)); test_eq([r['kept'] for r in first+rest], [r['kept'] for r in rows])
-    other = make(); test_eq(len(prune_loop(other, 9, .2, stop=params_below(.6, other))), 1+sum(r['kept']>.6 for r in rows))
+    test_eq(rows[-1]['kept'], sum(p.numel() for p in net.parameters())/whole)
+    assert rows[0]['kept']>rows[1]['kept']>rows[2]['kept']
+    other = make()
+    first = prune_loop(other, 1, .2)
+    rest = prune_loop(other, 3, .2, done=1, original=original) # killed and taken up again
+    test_eq(widths(other), widths(net))
+    test_eq([r['kept'] for r in first+rest], [r['kept'] for r in rows])
+    other = make()
+    test_eq(len(prune_loop(other, 9, .2, stop=params_below(.6, other))), 1+sum(r['kept']>.6 for r in rows))
 
 def test_kept_parameters_of_both_readings():
     kept = {}
     for of in ('remaining','original'):
-        net = create_model('dtpnet', cost_volume='c2d'); report = prune_step(net, of=of, round_to=1, step=5); kept[of] = report['params']/report['params_before']
-        test_eq([net.score.out_channels,net.mix[-1][0].out_channels,net.hourglass.up1[0].out_channels], [192,48,48])
-    test_close(kept['remaining'], .39, eps=.015); test_close(kept['original'], .30, eps=.015)
+        net = create_model('dtpnet', cost_volume='c2d')
+        report = prune_step(net, of=of, round_to=1, step=5)
+        kept[of] = report['params']/report['params_before']
+        test_eq(
+            [net.score.out_channels,net.mix[-1][0].out_channels,net.hourglass.up1[0].out_channels],
+            [192,48,48])
+    test_close(kept['remaining'], .39, eps=.015)
+    test_close(kept['original'], .30, eps=.015)
 
 def test_ratio_for_a_wanted_size():
-    make = lambda: create_model('dtpnet', max_disp=48, stem=16, width=32); net = make(); before = {k:v.clone() for k,v in net.state_dict().items()}
-    kept = prune_loop(make(), 3, ratio_for(net, .6, 3, 'original', 1), of='original', round_to=1)[-1]['kept']; test_close(kept, .6, eps=.02)
+    make = lambda: create_model('dtpnet', max_disp=48, stem=16, width=32)
+    net = make()
+    before = {k:v.clone() for k,v in net.state_dict().items()}
+    kept = prune_loop(make(), 3, ratio_for(net, .6, 3, 'original', 1), of='original', round_to=1)[-1]['kept']
+    test_close(kept, .6, eps=.02)
     for k,v in net.state_dict().items(): test_eq(v, before[k])
     test_fail(lambda: ratio_for(net, .01, 3), contains='keep=0.01 is out of reach: 3 steps leave at least')

@@ -15,11 +15,14 @@ from stereo_kd.testing import *
 def test_real_data_from_environment():
     with TemporaryDirectory() as tmp:
         with patch.dict(os.environ, STEREO_KD_REAL=tmp): test_eq(real_data(), Path(tmp))
-        with patch.dict(os.environ, STEREO_KD_REAL=tmp+'/none'): test_fail(real_data, contains='is not a folder', exc=ValueError)
+        with patch.dict(os.environ, STEREO_KD_REAL=tmp+'/none'):
+            test_fail(real_data, contains='is not a folder', exc=ValueError)
     with patch.dict(os.environ, STEREO_KD_REAL=''): test_fail(real_data, contains='names no folder', exc=SkipTest)
 
 def test_directives_lead_the_cell():
-    test_eq(split_directives('#| hide\n# | test a\nx = 1\n#| slow'), (dict(hide=[], test=['a']), 'x = 1\n#| slow'))
+    test_eq(
+        split_directives('#| hide\n# | test a\nx = 1\n#| slow'),
+        (dict(hide=[], test=['a']), 'x = 1\n#| slow'))
     test_eq(split_directives('#| echo: false\nx'), (dict(echo=['false']), 'x'))
     test_eq(split_directives('# a comment\n#| hide')[0], {})
     test_eq(split_directives('#| hide\n\n#| test a\nx'), (dict(hide=[], test=['a']), 'x'))
@@ -32,7 +35,11 @@ def test_reads_back_what_was_written():
         write_notebook(f'{tmp}/nbs/.ipynb_checkpoints/00_a.ipynb', 'x')
         found = notebooks(tmp)
         test_eq(list(found), [path])
-        test_eq([c[:4] for c in found[path]], [(1,'code',dict(default_exp=['data.a']),''), (2,'markdown',{},'# A'), (3,'code',dict(test=['b']),'x = 1')])
+        test_eq(
+            [c[:4] for c in found[path]],
+            [
+                (1,'code',dict(default_exp=['data.a']),''), (2,'markdown',{},'# A'),
+                (3,'code',dict(test=['b']),'x = 1')])
         test_eq(module_name(found[path]), 'data.a')
         test_eq(module_name(found[path][1:]), None)
 
@@ -44,7 +51,8 @@ def test_broken_file_is_named():
             test_fail(lambda: read_cells(path), contains='bad.ipynb is not a notebook', exc=ValueError)
 
 def test_only_import_cells_count():
-    test_eq(import_lines('%matplotlib inline\nimport os, re\nfrom a.b import (c,\n  d) # why\nimport nbdev\nfrom nbdev.showdoc import *'),
+    test_eq(import_lines(
+        '%matplotlib inline\nimport os, re\nfrom a.b import (c,\n  d) # why\nimport nbdev\nfrom nbdev.showdoc import *'),
             ['import os, re', 'from a.b import c, d'])
     test_eq(import_lines('import os\nx = 1'), [])
     test_eq(import_lines('import nbdev; nbdev.some_call()'), [])
@@ -57,7 +65,8 @@ def test_strings_survive_indenting():
         test_eq(ast.dump(ast.Module(body, [])), ast.dump(ast.Module(ast.parse(code).body, [])))
 
 def test_bad_test_cells_are_refused():
-    def source(code, *name, **marks): return function_source(Cell(1, 'code', dict(test=list(name), **marks), code, []))
+    def source(code, *name, **marks):
+        return function_source(Cell(1, 'code', dict(test=list(name), **marks), code, []))
     test_eq(source('assert True', 'a', data=[], hide=[]), '@pytest.mark.data\ndef test_a():\n    assert True')
     test_fail(lambda: source('pass'), contains='takes one Python name', exc=ValueError)
     test_fail(lambda: source('pass', 'two', 'words'), contains='two words', exc=ValueError)
@@ -74,14 +83,24 @@ def test_notebook_and_cell_are_named():
             return module_tests(path, read_cells(path))
         path = write_notebook(f'{tmp}/01_b.ipynb', 'x = 1', '#| test b\npass')
         test_eq(notebook_tests(path, read_cells(path)), dict(b='def test_b():\n    pass'))
-        test_fail(lambda: export('#| default_exp a', '#| test b\npass', '#| test b\npass'), contains='00_a.ipynb cell 3: there is another test b', exc=ValueError)
-        test_fail(lambda: export('#| default_exp a', '#| test b\n1+'), contains='00_a.ipynb cell 2: test b: ', exc=ValueError)
+        test_fail(
+            lambda: export('#| default_exp a', '#| test b\npass', '#| test b\npass'),
+            contains='00_a.ipynb cell 3: there is another test b', exc=ValueError)
+        test_fail(
+            lambda: export('#| default_exp a', '#| test b\n1+'), contains='00_a.ipynb cell 2: test b: ',
+            exc=ValueError)
         test_fail(lambda: export('#| test b\npass'), contains='no `#| default_exp`', exc=ValueError)
         test_eq(export('#| default_exp a', 'x = 1'), None)
-        text = export('#| default_exp a.b', 'from __future__ import annotations', 'import os', 'x = 1', '#| test c\n#| data\npass')
-        test_eq(text.splitlines()[1:6], ['from __future__ import annotations','import os','import pytest','from stereo_kd.a.b import *',''])
+        text = export(
+            '#| default_exp a.b', 'from __future__ import annotations', 'import os', 'x = 1',
+            '#| test c\n#| data\npass')
+        test_eq(
+            text.splitlines()[1:6],
+            ['from __future__ import annotations','import os','import pytest','from stereo_kd.a.b import *',''])
         text = export('#| default_exp a.b', 'import os', 'from __future__ import annotations', '#| test c\npass')
-        test_eq(text.splitlines()[1:4], ['from __future__ import annotations','import os','from stereo_kd.a.b import *'])
+        test_eq(
+            text.splitlines()[1:4],
+            ['from __future__ import annotations','import os','from stereo_kd.a.b import *'])
 
 def test_stale_files_go_and_foreign_files_stay():
     with TemporaryDirectory() as tmp:
@@ -108,13 +127,17 @@ def test_pytest_runs_the_files():
             '#| test bad\nassert 1==2', '#| test no_data\nraise SkipTest("no pairs")', 'x = 1', '#| test leans_on_other_cell\nassert x')
         write_tests(tmp)
         command = [sys.executable, *'-m pytest -q -p no:cacheprovider -W ignore --color=no tests'.split()]
-        run = subprocess.run(command, capture_output=True, text=True, cwd=tmp, env=dict(os.environ, PYTHONPATH=tmp))
-    for words in ('2 failed, 1 passed, 1 skipped', 'assert 1 == 2', "NameError: name 'x'"): assert words in run.stdout, run.stdout
+        run = subprocess.run(
+            command, capture_output=True, text=True, cwd=tmp, env=dict(os.environ, PYTHONPATH=tmp))
+    for words in ('2 failed, 1 passed, 1 skipped', 'assert 1 == 2', "NameError: name 'x'"):
+        assert words in run.stdout, run.stdout
 
 def test_links_move():
     test_eq(relink('[a](00_core.ipynb) ![b](../data/b.png "t") [c](https://x.org/c) [d](#d)'),
             '[a](nbs/00_core.ipynb) ![b](data/b.png "t") [c](https://x.org/c) [d](#d)')
-    test_eq(relink('<img src="images/a.png" width=3> f(x)[0](mailto:a@b)'), '<img src="nbs/images/a.png" width=3> f(x)[0](mailto:a@b)')
+    test_eq(
+        relink('<img src="images/a.png" width=3> f(x)[0](mailto:a@b)'),
+        '<img src="nbs/images/a.png" width=3> f(x)[0](mailto:a@b)')
 
 def test_outputs_become_text():
     test_eq(output_markdown(dict(name='stdout', text=['a\n','\x1b[31mb\x1b[0m\n'])), '```text\na\nb\n```')
@@ -129,16 +152,23 @@ def test_readme_shows_text_code_and_output():
     test_eq(cell_markdown(Cell(1, 'code', {}, ' \n', [dict(name='stdout', text='2')])), '')
     with TemporaryDirectory() as tmp:
         test_eq(write_readme(tmp), None)
-        path = write_notebook(f'{tmp}/nbs/index.ipynb', 'md:# Title\nSee [core](00_core.ipynb)', '#| hide\nsecret = 1', '1+1', '', '#| echo: false\nprint(2)')
+        path = write_notebook(
+            f'{tmp}/nbs/index.ipynb', 'md:# Title\nSee [core](00_core.ipynb)', '#| hide\nsecret = 1',
+            '1+1', '', '#| echo: false\nprint(2)')
         nb = json.loads(path.read_text())
         nb['cells'][2]['outputs'] = [dict(output_type='execute_result', data={'text/plain':'2'})]
         nb['cells'][4]['outputs'] = [dict(output_type='stream', name='stdout', text='two\n')]
         path.write_text(json.dumps(nb))
         text = write_readme(tmp).read_text()
-    test_eq(text.split('\n', 2)[2], '# Title\nSee [core](nbs/00_core.ipynb)\n\n```python\n1+1\n```\n\n```text\n2\n```\n\n```text\ntwo\n```\n')
+    test_eq(
+        text.split('\n', 2)[2],
+        '# Title\nSee [core](nbs/00_core.ipynb)\n\n```python\n1+1\n```\n\n```text\n2\n```\n\n```text\ntwo\n```\n')
 
 def test_names_defined_and_used():
-    test_eq(public_names('def f():\n    def g(): pass\nclass _H: pass\n@patch\ndef k(self:L): pass\n@lru_cache\ndef m(): pass\nx = 1'), ['f','m'])
+    test_eq(
+        public_names(
+            'def f():\n    def g(): pass\nclass _H: pass\n@patch\ndef k(self:L): pass\n@lru_cache\ndef m(): pass\nx = 1'),
+        ['f','m'])
     test_eq(used_names('%time\ny = f(x).shape # z'), {'y','f','x','shape'})
     test_eq(used_names('what?'), set())
 

@@ -21,7 +21,10 @@ from stereo_kd.train.learner import *
 
 def test_a_killed_run_ends_the_same():
     class Net(StereoNet):
-        def __init__(self): super().__init__(48); self.conv = nn.Conv2d(3, 8, 4, 4); self.score = nn.Sequential(nn.Conv2d(12, 48, 1), nn.BatchNorm2d(48))
+        def __init__(self):
+            super().__init__(48)
+            self.conv = nn.Conv2d(3, 8, 4, 4)
+            self.score = nn.Sequential(nn.Conv2d(12, 48, 1), nn.BatchNorm2d(48))
         def features(self, image): return [self.conv(image)]
         def cost_volume(self, left, right): return correlation_volume(left[-1], right[-1], 12)
         def aggregation(self, volume, left, extras): return [self.score(volume)]
@@ -29,7 +32,8 @@ def test_a_killed_run_ends_the_same():
         def before_epoch(self):
             if self.epoch==2: raise KeyboardInterrupt
     def run(folder, cbs=()):
-        torch.manual_seed(0); dls = StereoDataLoaders.from_synthetic(8, 2, (32,64), bs=4, max_disp=48, device='cpu')
+        torch.manual_seed(0)
+        dls = StereoDataLoaders.from_synthetic(8, 2, (32,64), bs=4, max_disp=48, device='cpu')
         learn = stereo_learner(dls, Net(), precision='fp32', cbs=cbs)
         with learn.no_bar(),learn.no_logging(): rows = fit(learn, 4, folder=folder)
         assert all(r.pop('seconds')>0 for r in rows)
@@ -38,7 +42,8 @@ def test_a_killed_run_ends_the_same():
         whole,rows = run(f'{d}/a')
         test_fail(lambda: run(f'{d}/b', [Kill()]), exc=KeyboardInterrupt)
         resumed,again = run(f'{d}/b')
-        test_eq(len(rows), 4); test_eq(rows, again)
+        test_eq(len(rows), 4)
+        test_eq(rows, again)
         for p,q in zip(whole.state_dict().values(), resumed.state_dict().values()): test_eq(p, q)
         test_eq(len(Path(f'{d}/b/history.csv').read_text().splitlines()), 5)
         test_eq(sorted(p.name for p in Path(f'{d}/b').iterdir()), ['history.csv','state.pt'])
@@ -47,7 +52,10 @@ def test_a_killed_distillation_ends_the_same():
     from stereo_kd.train.distill import DistillCallback, Term
     from stereo_kd.losses.feature import FeatureLoss
     class Net(StereoNet):
-        def __init__(self, c): super().__init__(48); self.conv = nn.Conv2d(3, c, 4, 4); self.score = nn.Conv2d(12, 48, 1)
+        def __init__(self, c):
+            super().__init__(48)
+            self.conv = nn.Conv2d(3, c, 4, 4)
+            self.score = nn.Conv2d(12, 48, 1)
         def features(self, image): return [self.conv(image)]
         def cost_volume(self, left, right): return correlation_volume(left[-1], right[-1], 12)
         def aggregation(self, volume, left, extras): return [self.score(volume)]
@@ -55,15 +63,20 @@ def test_a_killed_distillation_ends_the_same():
         def before_epoch(self):
             if self.epoch==1: raise KeyboardInterrupt
     def run(folder, cbs=()):
-        torch.manual_seed(0); dls = StereoDataLoaders.from_synthetic(8, 2, (32,64), bs=4, max_disp=48, device='cpu')
+        torch.manual_seed(0)
+        dls = StereoDataLoaders.from_synthetic(8, 2, (32,64), bs=4, max_disp=48, device='cpu')
         loss = FeatureLoss((8,), (4,))
-        learn = stereo_learner(dls, Net(4), precision='fp32', cbs=[DistillCallback(Net(8), [Term(loss, 'features')]), *cbs])
+        learn = stereo_learner(
+            dls, Net(4), precision='fp32', cbs=[DistillCallback(Net(8), [Term(loss, 'features')]), *cbs])
         with learn.no_bar(),learn.no_logging(): rows = fit(learn, 3, folder=folder)
         for r in rows: del r['seconds']
         return [*learn.model.parameters(),*loss.parameters()],rows
     with tempfile.TemporaryDirectory() as d:
-        whole,rows = run(f'{d}/a'); test_fail(lambda: run(f'{d}/b', [Kill()]), exc=KeyboardInterrupt); resumed,again = run(f'{d}/b')
-        test_eq(rows, again); assert rows[0]['kd']>0
+        whole,rows = run(f'{d}/a')
+        test_fail(lambda: run(f'{d}/b', [Kill()]), exc=KeyboardInterrupt)
+        resumed,again = run(f'{d}/b')
+        test_eq(rows, again)
+        assert rows[0]['kd']>0
         for p,q in zip(whole, resumed, strict=True): test_eq(p, q)
 
 def test_frozen_norm_keeps_its_statistics():
@@ -71,7 +84,9 @@ def test_frozen_norm_keeps_its_statistics():
     dls = StereoDataLoaders.from_synthetic(4, 2, (32,64), bs=1, max_disp=48, device='cpu')
     def changed(*cbs):
         "Kinds of tensors that training changes"
-        torch.manual_seed(0); net = create_model('dtpnet', max_disp=48, stem=8, width=16); before = {k:v.clone() for k,v in net.state_dict().items()}
+        torch.manual_seed(0)
+        net = create_model('dtpnet', max_disp=48, stem=8, width=16)
+        before = {k:v.clone() for k,v in net.state_dict().items()}
         learn = stereo_learner(dls, net, precision='fp32', cbs=cbs)
         with learn.no_bar(),learn.no_logging(): fit(learn, 1)
         return {k.split('.')[-1] for k,v in net.state_dict().items() if not torch.equal(v, before[k])}
@@ -85,20 +100,32 @@ def test_callbacks_come_in_their_places():
     dls = StereoDataLoaders.from_synthetic(4, 2, (32,64), bs=2, max_disp=48, device='cpu')
     cbs = {type(c) for c in stereo_learner(dls, StereoNet(48), precision='bf16').cbs}
     assert {OrderCallback,StagesCallback,BF16Callback,ChannelsLast}<=cbs
-    test_eq(len(stereo_learner(dls, StereoNet(48), precision='fp32', cbs=Callback()).cbs), 1+len(stereo_learner(dls, StereoNet(48), precision='fp32').cbs))
+    test_eq(
+        len(stereo_learner(dls, StereoNet(48), precision='fp32', cbs=Callback()).cbs), 1
+        +len(stereo_learner(dls, StereoNet(48), precision='fp32').cbs))
     assert BF16Callback not in {type(c) for c in stereo_learner(dls, StereoNet(48), precision='fp32').cbs}
 
 def test_precision_is_checked_and_used():
     dls = StereoDataLoaders.from_synthetic(4, 2, (32,64), bs=2, max_disp=48, device='cpu')
     class Net(StereoNet):
-        def __init__(self): super().__init__(48); self.conv = nn.Conv2d(3, 12, 4, 4); self.seen = []
-        def features(self, image): f = self.conv(image); self.seen.append((f.dtype, self.training)); return [f]
+        def __init__(self):
+            super().__init__(48)
+            self.conv = nn.Conv2d(3, 12, 4, 4)
+            self.seen = []
+        def features(self, image):
+            f = self.conv(image)
+            self.seen.append((f.dtype, self.training))
+            return [f]
         def cost_volume(self, left, right): return left[-1]*right[-1]
         def aggregation(self, volume, left, extras): return [volume]
     for precision,dtype in (('bf16',torch.bfloat16),('fp32',torch.float32)):
         learn = stereo_learner(dls, Net(), precision=precision)
         with learn.no_bar(),learn.no_logging(): fit(learn, 1)
         test_eq({d for d,_ in learn.model.seen}, {dtype})
-        test_eq(learn.model.upto, 'disparity'); assert learn.recorder.values[-1][2]>0 # epe of validation
+        test_eq(learn.model.upto, 'disparity')
+        assert learn.recorder.values[-1][2]>0 # epe of validation
     test_fail(lambda: stereo_learner(dls, Net(), precision='fp16'), contains="got 'fp16'")
-    net = Net(); test_eq(stereo_learner(dls, net).loss_func.l1, .1); net.tau = .4; test_eq(stereo_learner(dls, net).loss_func.l1, 0)
+    net = Net()
+    test_eq(stereo_learner(dls, net).loss_func.l1, .1)
+    net.tau = .4
+    test_eq(stereo_learner(dls, net).loss_func.l1, 0)

@@ -12,5 +12,6 @@ from stereo_kd.train.recipes import *
 def test_supervision_is_checked():
     net,other = create_model('dtpnet', max_disp=48),create_model('dtpnet', max_disp=96)
     for recipe in (dtp_callback,tsnnet_callback):
-        test_fail(lambda: recipe(net, net, 'labels'), contains="got 'labels'"); test_fail(lambda: recipe(net, other), contains='same max_disp, got 48 and 96')
+        test_fail(lambda: recipe(net, net, 'labels'), contains="got 'labels'")
+        test_fail(lambda: recipe(net, other), contains='same max_disp, got 48 and 96')
         test_eq([recipe(net, net, s).supervised_weight for s in ('teacher','both')], [0.,1.])

@@ -26,50 +26,78 @@ def test_mean_lies_in_the_middle():
     with tempfile.TemporaryDirectory() as d:
         nets = []
         for k in (1,2):
-            set_seed(k); net = create_model('dtpnet', **tiny); next(net.buffers()).fill_(k); save_model(net, f'{d}/{k}/model.safetensors', steps=k); nets.append(net)
-        mean = average_weights([f'{d}/1',f'{d}/2'], f'{d}/mean'); a,b,m = nets[0].state_dict(),nets[1].state_dict(),mean.state_dict()
+            set_seed(k)
+            net = create_model('dtpnet', **tiny)
+            next(net.buffers()).fill_(k)
+            save_model(net, f'{d}/{k}/model.safetensors', steps=k)
+            nets.append(net)
+        mean = average_weights([f'{d}/1',f'{d}/2'], f'{d}/mean')
+        a,b,m = nets[0].state_dict(),nets[1].state_dict(),mean.state_dict()
         for k in m: test_close(m[k].float(), (a[k].float()+b[k].float())/2, eps=1e-6)
-        test_eq([mean.card['meta'][k] for k in ('steps','mean_of')], [2,'1, 2']); test_eq(mean.training, False)
+        test_eq([mean.card['meta'][k] for k in ('steps','mean_of')], [2,'1, 2'])
+        test_eq(mean.training, False)
         save_model(create_model('dtpnet', **tiny|dict(width=24)), f'{d}/wide/model.safetensors')
-        test_fail(lambda: average_weights([f'{d}/1',f'{d}/wide'], f'{d}/mean'), exc=ValueError, contains='holds another network')
+        test_fail(
+            lambda: average_weights([f'{d}/1',f'{d}/wide'], f'{d}/mean'), exc=ValueError,
+            contains='holds another network')
 
 def test_a_finished_chain_is_read_back():
-    torch.manual_seed(0); dls = StereoDataLoaders.from_synthetic(4, 2, (32,64), bs=2, max_disp=48, device='cpu')
+    torch.manual_seed(0)
+    dls = StereoDataLoaders.from_synthetic(4, 2, (32,64), bs=2, max_disp=48, device='cpu')
     def chain(folder):
         teacher = create_model('dtpnet', max_disp=48, stem=8, width=16).eval()
-        s = train_stage(create_model('dtpnet', max_disp=48, stem=8, width=16), dls, 1, f'{folder}/student', supervision='both', teacher=teacher, precision='fp32')
-        return [s]+prune_stages(s, dls, 2, folder, .3, calibrate=2, pruning=dict(round_to=1), supervision='teacher', teacher=teacher, precision='fp32')
+        s = train_stage(
+            create_model('dtpnet', max_disp=48, stem=8, width=16), dls, 1, f'{folder}/student',
+            supervision='both', teacher=teacher, precision='fp32')
+        return [s]+prune_stages(
+            s, dls, 2, folder, .3, calibrate=2, pruning=dict(round_to=1), supervision='teacher',
+            teacher=teacher, precision='fp32')
     from fastai.basics import Learner
     with tempfile.TemporaryDirectory() as d:
         from unittest.mock import patch
-        first = chain(d); stamps = {p:p.stat().st_mtime_ns for p in Path(d).rglob('*.safetensors')}
+        first = chain(d)
+        stamps = {p:p.stat().st_mtime_ns for p in Path(d).rglob('*.safetensors')}
         with patch.object(Learner, 'fit', side_effect=AssertionError('trained again')): again = chain(d)
         n = [sum(p.numel() for p in m.parameters()) for m in first]
         assert n[0]>n[1]>n[2], n
-        test_eq(len(stamps), 3); test_eq(stamps, {p:p.stat().st_mtime_ns for p in Path(d).rglob('*.safetensors')})
+        test_eq(len(stamps), 3)
+        test_eq(stamps, {p:p.stat().st_mtime_ns for p in Path(d).rglob('*.safetensors')})
         for a,b in zip(first, again, strict=True):
             for p,q in zip(a.state_dict().values(), b.state_dict().values(), strict=True): test_eq(p, q)
-        test_eq([read_card(f'{d}/{k}/model.safetensors')['meta']['supervision'] for k in ('student','prune1')], ['both','teacher'])
+        test_eq(
+            [read_card(f'{d}/{k}/model.safetensors')['meta']['supervision'] for k in ('student','prune1')],
+            ['both','teacher'])
         assert 'kd' in read_card(f'{d}/student/model.safetensors')['meta']['history'][0]
 
 def test_a_stage_can_leave_the_statistics():
-    torch.manual_seed(0); dls = StereoDataLoaders.from_synthetic(2, 1, (32,64), bs=1, max_disp=48, device='cpu')
+    torch.manual_seed(0)
+    dls = StereoDataLoaders.from_synthetic(2, 1, (32,64), bs=1, max_disp=48, device='cpu')
     for frozen in (False,True):
-        net = create_model('dtpnet', max_disp=48, stem=8, width=16); before = {k:v.clone() for k,v in net.state_dict().items()}
-        with tempfile.TemporaryDirectory() as d: after = train_stage(net, dls, 1, d, precision='fp32', frozen_norm=frozen).state_dict()
+        net = create_model('dtpnet', max_disp=48, stem=8, width=16)
+        before = {k:v.clone() for k,v in net.state_dict().items()}
+        with tempfile.TemporaryDirectory() as d:
+            after = train_stage(net, dls, 1, d, precision='fp32', frozen_norm=frozen).state_dict()
         changed = {k.split('.')[-1] for k in before if not torch.equal(before[k], after[k])}
-        assert 'weight' in changed; test_eq('running_mean' in changed, not frozen)
+        assert 'weight' in changed
+        test_eq('running_mean' in changed, not frozen)
 
 def test_all_terms_of_the_cascade_train():
-    torch.manual_seed(0); dls = StereoDataLoaders.from_synthetic(4, 2, (32,64), bs=2, max_disp=48, device='cpu')
+    torch.manual_seed(0)
+    dls = StereoDataLoaders.from_synthetic(4, 2, (32,64), bs=2, max_disp=48, device='cpu')
     teacher,naive = (create_model(f'tsnnet_{n}', max_disp=48) for n in ('student','naive'))
     terms = ('volume','coarse','hourglass','features','coarse_kl','probability')
-    cb = tsnnet_callback(teacher, naive, 'teacher', terms, weight=dict(volume=.1)); test_eq([t.weight for t in cb.terms], [.1,1.,1.,1.,1.,1.])
+    cb = tsnnet_callback(teacher, naive, 'teacher', terms, weight=dict(volume=.1))
+    test_eq([t.weight for t in cb.terms], [.1,1.,1.,1.,1.,1.])
     test_fail(lambda: tsnnet_callback(teacher, naive, terms=['logits']), contains="unknown term 'logits'")
-    test_fail(lambda: tsnnet_callback(create_model('dtpnet', max_disp=48), naive, terms=['features']), contains='dtpnet has others')
+    test_fail(
+        lambda: tsnnet_callback(create_model('dtpnet', max_disp=48), naive, terms=['features']),
+        contains='dtpnet has others')
     with tempfile.TemporaryDirectory() as d:
-        n = train_stage(naive, dls, 1, d, supervision='both', teacher=teacher, recipe=tsnnet_callback, terms=terms, precision='fp32')
-        meta = read_card(f'{d}/model.safetensors')['meta']; test_eq([meta['recipe'],meta['teacher']], ['tsnnet','tsnnet_student'])
+        n = train_stage(
+            naive, dls, 1, d, supervision='both', teacher=teacher, recipe=tsnnet_callback, terms=terms,
+            precision='fp32')
+        meta = read_card(f'{d}/model.safetensors')['meta']
+        test_eq([meta['recipe'],meta['teacher']], ['tsnnet','tsnnet_student'])
         assert all(meta['history'][0][k]>0 for k in terms), meta['history']
         test_eq(list(n.state_dict()), list(create_model('tsnnet_naive', max_disp=48).state_dict()))
 
@@ -78,16 +106,30 @@ def test_a_plan_is_carried_out():
     from unittest.mock import patch
     from fastai.basics import Learner
     from stereo_kd.evaluation.cost import count_params
-    def loaders(pairs, seed): return StereoDataLoaders.from_synthetic(4, 2, (32,64), seed=seed, bs=dict(two=2, one=1)[pairs], max_disp=48, device='cpu')
-    plan = {'a/first': Step('dtpnet', 'two', 0, 1), 'a/left': Step('a/first', 'two', 1, 2, teacher='a/first'), 'a/right': Step('a/first', 'one', 2, 1, frozen_norm=True), 'a/mean': Step('a/left+a/right'),
+    def loaders(pairs, seed):
+        return StereoDataLoaders.from_synthetic(
+            4, 2, (32,64), seed=seed, bs=dict(two=2, one=1)[pairs], max_disp=48, device='cpu')
+    plan = {'a/first': Step('dtpnet', 'two', 0, 1), 'a/left': Step(
+        'a/first', 'two', 1, 2, teacher='a/first'), 'a/right': Step(
+            'a/first', 'one', 2, 1, frozen_norm=True), 'a/mean': Step('a/left+a/right'),
             'a/half': Step('a/mean', 'two', 3, 1, teacher='a/mean', prune=2)}
     with tempfile.TemporaryDirectory() as d:
         p = Plan(plan, d, loaders, args=dict(dtpnet=dict(max_disp=48, stem=16, width=32)))
-        half = p.make('a/half'); first,left,right,mean = (p.kept(k).state_dict() for k in list(plan)[:4])
-        k = next(k for k in first if k.endswith('running_mean')); test_eq(first[k], right[k]); test_eq(torch.equal(first[k], left[k]), False)
-        test_close(mean[k], (left[k]+right[k])/2, eps=1e-6); assert .4<count_params(half)/count_params(p.kept('a/mean'))<.6
-        test_eq([p.kept(k).card['meta']['supervision'] for k in ('a/first','a/left','a/half')], ['truth','both','both'])
+        half = p.make('a/half')
+        first,left,right,mean = (p.kept(k).state_dict() for k in list(plan)[:4])
+        k = next(k for k in first if k.endswith('running_mean'))
+        test_eq(first[k], right[k])
+        test_eq(torch.equal(first[k], left[k]), False)
+        test_close(mean[k], (left[k]+right[k])/2, eps=1e-6)
+        assert .4<count_params(half)/count_params(p.kept('a/mean'))<.6
+        test_eq(
+            [p.kept(k).card['meta']['supervision'] for k in ('a/first','a/left','a/half')],
+            ['truth','both','both'])
         for k in list(plan)[:4]: shutil.rmtree(f'{d}/{k}') # what a later checkpoint has made needless
-        with patch.object(Learner, 'fit', side_effect=AssertionError('trained again')): test_eq(p.make('a/half').card, half.card)
-        test_eq(p.way('a/half'), ['a/first','a/left','a/right','a/half']); test_eq([p.n_steps(k) for k in plan], [2,4,4,0,6])
-        test_fail(lambda: Plan(dict(reversed(plan.items())), d, loaders), exc=ValueError, contains='a/half needs a/mean, which must stand before it')
+        with patch.object(Learner, 'fit', side_effect=AssertionError('trained again')):
+            test_eq(p.make('a/half').card, half.card)
+        test_eq(p.way('a/half'), ['a/first','a/left','a/right','a/half'])
+        test_eq([p.n_steps(k) for k in plan], [2,4,4,0,6])
+        test_fail(
+            lambda: Plan(dict(reversed(plan.items())), d, loaders), exc=ValueError,
+            contains='a/half needs a/mean, which must stand before it')

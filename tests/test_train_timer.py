@@ -13,16 +13,26 @@ from stereo_kd.train.timer import *
 
 def test_parts_are_told_apart():
     class Slow(_Line):
-        def forward(self, *args, **kw): sleep(.02); return super().forward(*args, **kw)
-    def loss(p, d, v): sleep(.01); return p[0].mean()
+        def forward(self, *args, **kw):
+            sleep(.02)
+            return super().forward(*args, **kw)
+    def loss(p, d, v):
+        sleep(.01)
+        return p[0].mean()
     data = [(torch.ones(1),torch.zeros(1),torch.zeros(1),torch.ones(1, dtype=torch.bool)) for _ in range(8)]
     def run(cbs):
-        timer = StepTimer(); learn = Learner(DataLoaders(_Pairs(data, bs=2), _Pairs(data, bs=2), device='cpu'), Slow(1.), loss_func=loss, opt_func=SGD, lr=.1, cbs=[timer,*cbs])
+        timer = StepTimer()
+        learn = Learner(
+            DataLoaders(_Pairs(data, bs=2), _Pairs(data, bs=2), device='cpu'), Slow(1.), loss_func=loss,
+            opt_func=SGD, lr=.1, cbs=[timer,*cbs])
         with learn.no_bar(),learn.no_logging(): learn.fit(2)
         return timer
-    alone,taught = run([]),run([DistillCallback(Slow(5.), [Term(lambda s,t,v: (s[0]-t[0]).pow(2).mean())])])
-    test_eq([len(alone.rows),len(taught.rows)], [6,6]) # two epochs of four steps, without the first; none of validation
-    test_close(sum(taught.shares.values()), 1.); assert set(alone.shares)==set(PARTS)
+    alone = run([])
+    taught = run([DistillCallback(Slow(5.), [Term(lambda s,t,v: (s[0]-t[0]).pow(2).mean())])])
+    # two epochs of four steps, without the first; none of validation
+    test_eq([len(alone.rows),len(taught.rows)], [6,6])
+    test_close(sum(taught.shares.values()), 1.)
+    assert set(alone.shares)==set(PARTS)
     assert alone.shares['forward']>alone.shares['loss']>alone.shares['distillation'] and taught.shares['distillation']>taught.shares['loss']
     assert taught.seconds-alone.seconds>.015 and .03<alone.seconds<.3
     test_fail(lambda: StepTimer().seconds, contains='more than 1 of them')

@@ -20,12 +20,16 @@ eth3d/
   two_view_test/SCENE/         im0.png im1.png calib.txt (or two_view_testing)
 """
 
+# %% ../../nbs/16_data.eth3d.ipynb #55b0fcf1
 def _scene(folder, truth):
     "A `PairFile`; the truth lies beside the images or in a folder of its own"
     def at(name): return next((str(p) for p in (folder/name, truth/folder.name/name) if p.exists()), '')
     calib = at('calib.txt')
-    return PairFile(str(folder/'im0.png'), str(folder/'im1.png'), at('disp0GT.pfm'), visible=at('mask0nocc.png'), name=folder.name, ndisp=read_calib(calib).ndisp if calib else 0)
+    return PairFile(
+        str(folder/'im0.png'), str(folder/'im1.png'), at('disp0GT.pfm'),
+        visible=at('mask0nocc.png'), name=folder.name, ndisp=read_calib(calib).ndisp if calib else 0)
 
+# %% ../../nbs/16_data.eth3d.ipynb #407bc4b3
 def eth3d(
     root,                # folder that holds two_view_training
     part:str='training', # or 'test', which has no truth
@@ -33,12 +37,16 @@ def eth3d(
     max_disp:float=float('inf'), # px; larger disparities are not valid
 ) -> PairFiles:          # named by scene
     "ETH3D two-view"
-    root = Path(root); n = pick(dict(training=27, test=20), part, 'part of ETH3D')
+    root = Path(root)
+    n = pick(dict(training=27, test=20), part, 'part of ETH3D')
     names = ['two_view_training'] if part=='training' else ['two_view_test','two_view_testing']
     where = next((root/k for k in names if (root/k).is_dir()), root/names[0])
     folders = sorted(p for p in where.glob('*') if (p/'im0.png').exists() and (p/'im1.png').exists())
     scenes = [_scene(p, root/'two_view_training_gt' if part=='training' else p.parent) for p in folders]
     check_tree(root, 'ETH3D two-view', ETH3D, {f'{where.name}, pairs':(len(scenes),n)}, names[0])
     truths = sum(bool(s.disp) for s in scenes)
-    if part=='training' and truths<len(scenes): warnings.warn(f"{root}: only {truths} of {len(scenes)} training scenes have truth; unpack two_view_training_gt beside them", IncompleteWarning, stacklevel=2)
+    if part=='training' and truths<len(scenes):
+        warnings.warn(
+            f"{root}: only {truths} of {len(scenes)} training scenes have truth; unpack two_view_training_gt beside them",
+            IncompleteWarning, stacklevel=2)
     return PairFiles(scenes, mask, max_disp, 'eth3d')

@@ -23,10 +23,12 @@ class PairFile(NamedTuple):
     left:str             # image file
     right:str            # image file
     disp:str=''          # disparity file of the left view; '' if there is no truth
-    scale:float=None     # stored value of one px, see `read_disparity`; negative where the file holds minus the disparity
+    # stored value of one px, see `read_disparity`; negative where the file holds minus the disparity
+    scale:float=None
     visible:str=''       # mask file in which 255 marks pixels that both views see
     name:str=''          # frame or scene, unique in its data set
-    noc:str=''           # disparity file of the pixels that both views see, where that is a file of its own (KITTI)
+    # disparity file of the pixels that both views see, where that is a file of its own (KITTI)
+    noc:str=''
     right_disp:str=''    # disparity file of the right view, stored as `disp` is
     objects:str=''       # KITTI 2015: map that is above 0 on cars
     ndisp:int=0          # disparities that the benchmark allows, px; 0: it says nothing
@@ -38,7 +40,8 @@ class PackedFiles:
         files, # `PairFile`s; paths may be `Path` or str
     ):
         rows = [json.dumps([str(v) if isinstance(v, Path) else v for v in f]).encode() for f in files]
-        self.text,self.ends = np.frombuffer(b''.join(rows), np.uint8),np.cumsum([0, *map(len, rows)])
+        self.text = np.frombuffer(b''.join(rows), np.uint8)
+        self.ends = np.cumsum([0, *map(len, rows)])
     def __len__(self): return len(self.ends)-1
     def __getitem__(self, i):
         if not -len(self)<=i<len(self): raise IndexError(f"there is no pair {i} among {len(self)}")
@@ -54,6 +57,7 @@ class Sample(NamedTuple):
     right_disp:Tensor=None   # (H,W), px of the right view, positive; 0 where unknown
     right_valid:Tensor=None  # bool (H,W)
 
+# %% ../../nbs/12_data.files.ipynb #a230ea42
 def to_item(
     s:Sample, # any
 ) -> tuple:   # left, right, disp, valid
@@ -78,7 +82,9 @@ def _read_truth(path, scale):
     d = read_disparity(path, scale and abs(scale))
     if scale and scale<0: d = -d
     known,negative = int(np.isfinite(d).sum()),int((d<0).sum())
-    if 2*negative>known: raise ValueError(f"{path} has negative disparities ({negative} of {known} known pixels); if the file stores minus the disparity, say so with a negative scale")
+    if 2*negative>known:
+        raise ValueError(
+            f"{path} has negative disparities ({negative} of {known} known pixels); if the file stores minus the disparity, say so with a negative scale")
     d[d<=0] = np.nan
     return d
 
@@ -91,7 +97,8 @@ class PairFiles:
         max_disp:float=float('inf'), # px; larger disparities are not valid
         name:str='',      # of the data set
     ):
-        if mask not in ('all','noc','any'): raise ValueError(f"mask must be 'all', 'noc' or 'any', got {mask!r}")
+        if mask not in ('all','noc','any'):
+            raise ValueError(f"mask must be 'all', 'noc' or 'any', got {mask!r}")
         self.files = files if isinstance(files, PackedFiles) else PackedFiles(files)
         self.which,self.max_disp,self.name = mask,max_disp,name
     def __len__(self): return len(self.files)
@@ -102,8 +109,11 @@ class PairFiles:
         numbers, # of pairs, or their names
     ):           # a `PairFiles` in the order given
         "Some of the pairs"
-        files = list(self.files); by_name = {f.name:f for f in files}
-        return PairFiles([by_name[k] if isinstance(k, str) else files[k] for k in numbers], self.which, self.max_disp, self.name)
+        files = list(self.files)
+        by_name = {f.name:f for f in files}
+        return PairFiles(
+            [by_name[k] if isinstance(k, str) else files[k] for k in numbers], self.which,
+            self.max_disp, self.name)
 
 # %% ../../nbs/12_data.files.ipynb #952b036b
 @patch
@@ -114,12 +124,15 @@ def truth(self:PairFiles,
     f = self.files[i]
     file = f.noc or f.disp if self.which=='noc' else f.disp or f.noc
     if not file: return None
-    if self.which=='all' and not f.disp: raise ValueError(f"{f.left} has truth for non-occluded pixels only ({f.noc}); use mask='noc' or mask='any'")
+    if self.which=='all' and not f.disp:
+        raise ValueError(
+            f"{f.left} has truth for non-occluded pixels only ({f.noc}); use mask='noc' or mask='any'")
     d = _read_truth(file, f.scale)
     if self.which=='noc' and not f.noc: d[~self.visible(i, d)] = np.nan
     d[d>=self.max_disp] = np.nan
     return d
 
+# %% ../../nbs/12_data.files.ipynb #adecaaa0
 @patch
 def visible(self:PairFiles,
     i:int,           # number of the pair
@@ -129,7 +142,9 @@ def visible(self:PairFiles,
     f = self.files[i]
     if f.visible: seen = read_pixels(f.visible).reshape(*disp.shape,-1)[...,0]==255
     elif f.right_disp: seen = seen_twice(disp, _read_truth(f.right_disp, f.scale))
-    else: raise ValueError(f"{f.left}: neither a mask nor the truth of the right view says which pixels are occluded; use mask='all'")
+    else:
+        raise ValueError(
+            f"{f.left}: neither a mask nor the truth of the right view says which pixels are occluded; use mask='all'")
     return seen
 
 # %% ../../nbs/12_data.files.ipynb #4df6c9ff
@@ -140,6 +155,7 @@ def _known(d, shape, path, image):
     valid = np.isfinite(d)
     return torch.from_numpy(np.where(valid, d, 0).astype(np.float32)),torch.from_numpy(valid)
 
+# %% ../../nbs/12_data.files.ipynb #f92a5483
 @patch
 def sample(self:PairFiles,
     i:int,           # number of the pair
@@ -150,8 +166,15 @@ def sample(self:PairFiles,
     left,right = (torch.from_numpy(read_image(p)).permute(2,0,1) for p in (f.left,f.right))
     check_pair(left, right, f"{f.left} and {f.right}")
     s = Sample(left, right, *_known(self.truth(i), left.shape[1:], f.disp or f.noc, f.left))
-    return s._replace(**dict(zip(('right_disp','right_valid'), _known(_read_truth(f.right_disp, f.scale), left.shape[1:], f.right_disp, f.right)))) if both and f.right_disp else s
+    return s._replace(
+        **dict(
+            zip(
+                ('right_disp','right_valid'),
+                _known(
+                    _read_truth(
+                        f.right_disp, f.scale), left.shape[1:], f.right_disp, f.right)))) if both and f.right_disp else s
 
+# %% ../../nbs/12_data.files.ipynb #34bf39d7
 @patch
 def __getitem__(self:PairFiles, i): return to_item(self.sample(i, both=False))
 
@@ -169,6 +192,7 @@ def stack_items(
     size = [max(it[0].shape[d] for it in items) for d in (-2,-1)]
     return tuple(torch.stack([_pad(t, size) for t in ts]) for ts in zip(*items, strict=True))
 
+# %% ../../nbs/12_data.files.ipynb #ad1012dd
 @patch
 def batch(self:PairFiles,
     indices, # numbers of pairs
@@ -179,20 +203,26 @@ def batch(self:PairFiles,
 # %% ../../nbs/12_data.files.ipynb #e09d6403
 def _split_folder():
     package = Path(stereo_kd.__file__).parent
-    return next(f for f in (package/'splits', package.parent/'data'/'splits') if f.is_dir()) # installed, or in a clone
+    # installed, or in a clone
+    return next(f for f in (package/'splits', package.parent/'data'/'splits') if f.is_dir())
 
 def list_splits() -> list: # such as 'kitti2015_psmnet_val'
     "Names of the splits that come with the library"
     return sorted(p.stem for p in _split_folder().glob('*.txt'))
 
+# %% ../../nbs/12_data.files.ipynb #05af54f6
 def read_split(
     name:str, # one of `list_splits()`, or a text file
 ) -> list:    # names of frames or scenes
     "The lines of a split"
     path = Path(name) if str(name).endswith('.txt') else _split_folder()/f'{name}.txt'
-    if not path.is_file(): raise ValueError(f"there is no split {name!r}; pass a .txt file or one of {', '.join(list_splits())}")
-    return [line.strip() for line in path.read_text().splitlines() if line.strip() and not line.startswith('#')]
+    if not path.is_file():
+        raise ValueError(f"there is no split {name!r}; pass a .txt file or one of {', '.join(list_splits())}")
+    return [
+        line.strip() for line in path.read_text().splitlines() if line.strip()
+        and not line.startswith('#')]
 
+# %% ../../nbs/12_data.files.ipynb #1801c41c
 @patch
 def split(self:PairFiles,
     name:str,     # see `read_split`
@@ -200,7 +230,9 @@ def split(self:PairFiles,
     "The pairs that a split names"
     keep = set(read_split(name))
     found = [i for i,f in enumerate(self.files) if f.name in keep]
-    if not found: raise ValueError(f"none of the {len(self)} pairs of {self.name or 'this data set'} is in the split {name}; it begins with {', '.join(sorted(keep)[:3])}")
+    if not found:
+        raise ValueError(
+            f"none of the {len(self)} pairs of {self.name or 'this data set'} is in the split {name}; it begins with {', '.join(sorted(keep)[:3])}")
     return self.subset(found)
 
 # %% ../../nbs/12_data.files.ipynb #77af980b
@@ -212,6 +244,7 @@ def _found_lines(root, found):
     inside = f"  in it: {', '.join(there[:8])}{' ...' if len(there)>8 else ''}" if there else '  in it: nothing' if root.is_dir() else '  no such folder'
     return '\n'.join([*lines, inside])
 
+# %% ../../nbs/12_data.files.ipynb #d3f1f4d0
 def check_tree(
     root,        # folder that was given
     name:str,    # of the data set, for the sentence
@@ -223,9 +256,14 @@ def check_tree(
     root = Path(root)
     text = f"\nexpected:\n{tree.strip()}\nfound in {root}:\n{_found_lines(root, found)}"
     if any(not n for n,_ in found.values()):
-        near = [p for p in (root.parent, *(sorted(root.iterdir()) if root.is_dir() else [])) if probe and (p/probe).exists()]
+        near = [
+            p for p in (root.parent, *(sorted(root.iterdir()) if root.is_dir() else [])) if probe
+            and (p/probe).exists()]
         raise ValueError(f"{root} does not hold {name}{f'; did you mean {near[0]}?' if near else ''}{text}")
-    if any(n<of for n,of in found.values()): warnings.warn(f"{name} is incomplete: only what is there is used{text}", IncompleteWarning, stacklevel=3)
+    if any(n<of for n,of in found.values()):
+        warnings.warn(
+            f"{name} is incomplete: only what is there is used{text}", IncompleteWarning,
+            stacklevel=3)
 
 # %% ../../nbs/12_data.files.ipynb #49ebbd93
 def warp_error(
@@ -237,6 +275,9 @@ def warp_error(
     xr = x-s.disp[y,x]-shift
     inside = (xr>=0)&(xr<=s.right.shape[2]-1)
     y,x,xr = y[inside],x[inside],xr[inside]
-    x0 = xr.floor().long().clamp(max=s.right.shape[2]-2); f = xr-x0
+    x0 = xr.floor().long().clamp(max=s.right.shape[2]-2)
+    f = xr-x0
     there = s.right[:,y,x0]*(1-f)+s.right[:,y,x0+1]*f
-    return dict(truth=(s.left[:,y,x]-there).abs().mean().item(), zero=(s.left[:,y,x]-s.right[:,y,x]).abs().mean().item(), n=len(y))
+    return dict(
+        truth=(s.left[:,y,x]-there).abs().mean().item(),
+        zero=(s.left[:,y,x]-s.right[:,y,x]).abs().mean().item(), n=len(y))

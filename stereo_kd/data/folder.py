@@ -11,11 +11,15 @@ from pathlib import Path
 from .files import IncompleteWarning, PairFile, PairFiles
 
 # %% ../../nbs/18_data.folder.ipynb #861496ee
-layouts = [('left/{}','right/{}',('disp/{}','disparity/{}')), ('image_2/{}','image_3/{}',('disp/{}',)), ('{}/im0','{}/im1',('{}/disp0','{}/disp0GT')),
+layouts = [(
+    'left/{}', 'right/{}', ('disp/{}','disparity/{}')), ('image_2/{}','image_3/{}',('disp/{}',)), (
+        '{}/im0', '{}/im1', ('{}/disp0','{}/disp0GT')),
            ('{}_left','{}_right',('{}_disp',)), ('{}_L','{}_R',('{}_disp',)), ('left','right',('disp',))]
+
 _images = '.png .jpg .jpeg .bmp .tif .tiff .ppm .pgm .webp'.split()
 _maps = ['.pfm','.npy','.png','.pgm','.tif','.tiff']
 
+# %% ../../nbs/18_data.folder.ipynb #dc437b66
 def _matches(root, pattern, suffixes):
     "Files by what stands for `{}`"
     if pattern.count('{}')>1: raise ValueError(f"pattern {pattern!r} has more than one {{}}")
@@ -36,6 +40,7 @@ def _search(root, left, right, disp):
     maps = next((m for p in d if p and (m:=_matches(root, p, _maps))), {})
     return lefts,rights,maps if '{}' in l else dict(zip(lefts, maps.values()))
 
+# %% ../../nbs/18_data.folder.ipynb #10cb5a28
 def folder(
     root,             # any directory
     left:str='',      # pattern of left images; '': the usual layouts
@@ -52,8 +57,15 @@ def folder(
     lefts,rights,maps = _search(root, left, right, disp)
     both = [k for k in lefts if k in rights]
     if not both:
-        tried = ', '.join(f'{l} with {r}' for l,r,_ in ([(left,right,'')] if left else layouts)); there = sorted(p.name for p in root.iterdir())[:8]
-        raise ValueError(f"{root} has no pair of images; tried {tried}; in it: {', '.join(there) or 'nothing'}")
+        tried = ', '.join(f'{l} with {r}' for l,r,_ in ([(left,right,'')] if left else layouts))
+        there = sorted(p.name for p in root.iterdir())[:8]
+        raise ValueError(
+            f"{root} has no pair of images; tried {tried}; in it: {', '.join(there) or 'nothing'}")
     alone = [k for k in lefts if k not in rights]
-    if alone: warnings.warn(f"{root}: {len(alone)} left images have no right one: {', '.join(alone[:5])}", IncompleteWarning, stacklevel=2)
-    return PairFiles([PairFile(lefts[k], rights[k], maps.get(k, ''), scale, name=k) for k in both], mask, max_disp, 'folder')
+    if alone:
+        warnings.warn(
+            f"{root}: {len(alone)} left images have no right one: {', '.join(alone[:5])}",
+            IncompleteWarning, stacklevel=2)
+    return PairFiles(
+        [PairFile(lefts[k], rights[k], maps.get(k, ''), scale, name=k) for k in both], mask,
+        max_disp, 'folder')

@@ -35,7 +35,9 @@ def write_bytes(
     with atomic_write(path) as tmp: tmp.write_bytes(data)
 
 # %% ../../nbs/11_data.io.ipynb #cd1ce1e6
-_magic = {b'\x89PNG':'PNG', b'\xff\xd8\xff':'JPEG', b'BM':'BMP', b'II*\0':'TIFF', b'MM\0*':'TIFF', b'RIFF':'WEBP', **{b'P%d'%i:'PNM' for i in range(1,7)}}
+_magic = {
+    b'\x89PNG':'PNG', b'\xff\xd8\xff':'JPEG', b'BM':'BMP', b'II*\0':'TIFF', b'MM\0*':'TIFF',
+    b'RIFF':'WEBP', **{b'P%d'%i:'PNM' for i in range(1,7)}}
 
 def _kind(data): return next((k for m,k in _magic.items() if data.startswith(m)), None)
 
@@ -55,26 +57,36 @@ def _size(data, kind):
         warnings.simplefilter('ignore') # what is odd in a file is told once, by us
         try:
             if kind!='TIFF': return Image.open(BytesIO(data)).size
-            tags = TiffImagePlugin.ImageFileDirectory_v2(data[:8]); f = BytesIO(data); f.seek(tags.next); tags.load(f) # PIL has no 16-bit colour TIFF, but reads its header
+            tags = TiffImagePlugin.ImageFileDirectory_v2(data[:8])
+            f = BytesIO(data)
+            f.seek(tags.next)
+            tags.load(f) # PIL has no 16-bit colour TIFF, but reads its header
             return tags[256],tags[257]
-        except Image.DecompressionBombError: return 10**5,10**5 # above 179 million pixels PIL does not say how many
+        except Image.DecompressionBombError:
+            return 10**5,10**5 # above 179 million pixels PIL does not say how many
         except Exception: return None # any damage at all: PIL raises a dozen kinds
 
+# %% ../../nbs/11_data.io.ipynb #c18558a9
 def _check_size(path, data, kind):
     size = _size(data, kind)
     if not size: raise ValueError(f"{path} is a truncated or damaged {kind} file")
-    if size[0]*size[1]>8300*len(data): raise ValueError(f"{path} is damaged: its header claims about {size[0]*size[1]/1e6:.0f} million pixels, and it has {len(data)} bytes")
+    if size[0]*size[1]>8300*len(data):
+        raise ValueError(
+            f"{path} is damaged: its header claims about {size[0]*size[1]/1e6:.0f} million pixels, and it has {len(data)} bytes")
 
 # %% ../../nbs/11_data.io.ipynb #141572a8
 _pnm_head = re.compile(rb'P[56](?:(?:\s|#[^\n]*\n)+\d{1,9}){2}(?:\s|#[^\n]*\n)+(\d{1,5})\s')
 
+# %% ../../nbs/11_data.io.ipynb #d38112ce
 def _read_levels(path):
     "Pixels as stored, and the stored value of full intensity"
     data = read_bytes(path)
     kind = _kind(data)
     if kind: _check_size(path, data, kind)
     x = _decode(data, kind) if kind else None
-    if x is None: raise ValueError(f"{path} is a truncated or damaged {kind} file" if kind else f"{path} is not an image")
+    if x is None:
+        raise ValueError(
+            f"{path} is a truncated or damaged {kind} file" if kind else f"{path} is not an image")
     if x.dtype not in (np.uint8, np.uint16, np.float32, np.float64):
         raise ValueError(f"{path} holds {x.dtype} pixels; 8 or 16 bit or floating point are read")
     pnm = _pnm_head.match(data)
@@ -95,7 +107,8 @@ def read_image(
     x,white = _read_levels(path)
     if not np.isfinite(x).all(): raise ValueError(f"{path} has nan or inf pixels")
     x = x.astype(np.float32)/np.float32(white)
-    if x.min()<0 or x.max()>1: raise ValueError(f"{path} has pixels from {x.min():g} to {x.max():g}, expected 0 to 1")
+    if x.min()<0 or x.max()>1:
+        raise ValueError(f"{path} has pixels from {x.min():g} to {x.max():g}, expected 0 to 1")
     return np.ascontiguousarray(np.broadcast_to(x[...,None], (*x.shape,3)) if x.ndim==2 else x)
 
 # %% ../../nbs/11_data.io.ipynb #2122aab4
@@ -105,27 +118,35 @@ def to_uint8(
 ) -> np.ndarray:  # uint8, same shape
     "An image as bytes"
     x = np.asarray(image)
-    if x.ndim not in (2,3) or x.shape[2:] not in ((),(1,),(3,)): raise ValueError(f"{name} must be (H,W) or (H,W,3), got {x.shape}")
+    if x.ndim not in (2,3) or x.shape[2:] not in ((),(1,),(3,)):
+        raise ValueError(f"{name} must be (H,W) or (H,W,3), got {x.shape}")
     if x.dtype==np.uint8: return x
     if x.dtype.kind!='f' or not np.isfinite(x).all() or x.min()<0 or x.max()>1:
-        raise ValueError(f"{name} must be uint8, or floating point in [0,1] without nan, got {x.dtype} from {x.min():g} to {x.max():g}")
+        raise ValueError(
+            f"{name} must be uint8, or floating point in [0,1] without nan, got {x.dtype} from {x.min():g} to {x.max():g}")
     return np.round(x*255).astype(np.uint8)
 
 # %% ../../nbs/11_data.io.ipynb #be3eb82b
 _number = rb'[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?'
 _pfm_head = re.compile(rb'(P[Ff])\s+(\d{1,9})\s+(\d{1,9})\s+('+_number+rb')[ \t]*\r?\n')
 
+# %% ../../nbs/11_data.io.ipynb #aaf8dce1
 def read_pfm(
     path, # a .pfm file of either byte order
 ) -> np.ndarray: # float32 (H,W) or (H,W,3), top row first, nan where the file has inf
     "Read a portable float map"
     data = read_bytes(path)
     head = _pfm_head.match(data)
-    if not head or not float(head[4]): raise ValueError(f"{path} is not a PFM file: it must start with Pf or PF, a size and a scale other than 0")
+    if not head or not float(head[4]):
+        raise ValueError(
+            f"{path} is not a PFM file: it must start with Pf or PF, a size and a scale other than 0")
     w,h,c = int(head[2]),int(head[3]),3 if head[1]==b'PF' else 1
     need,got = 4*w*h*c,len(data)-head.end()
-    if not need or need!=got: raise ValueError(f"{path} is truncated or damaged: its header says {w}x{h}x{c}, {need} bytes, but {got} follow")
-    x = np.frombuffer(data, '<f4' if float(head[4])<0 else '>f4', offset=head.end()).reshape(h,w,c)[::-1].astype(np.float32)
+    if not need or need!=got:
+        raise ValueError(
+            f"{path} is truncated or damaged: its header says {w}x{h}x{c}, {need} bytes, but {got} follow")
+    x = np.frombuffer(
+        data, '<f4' if float(head[4])<0 else '>f4', offset=head.end()).reshape(h,w,c)[::-1].astype(np.float32)
     x[np.isinf(x)] = np.nan
     return x[...,0] if c==1 else x
 
@@ -137,7 +158,8 @@ def write_pfm(
 ):
     "Write a portable float map"
     x = np.array(x, np.float32)
-    if x.ndim not in (2,3) or x.shape[2:] not in ((),(3,)): raise ValueError(f"{path}: a PFM holds (H,W) or (H,W,3), got {x.shape}")
+    if x.ndim not in (2,3) or x.shape[2:] not in ((),(3,)):
+        raise ValueError(f"{path}: a PFM holds (H,W) or (H,W,3), got {x.shape}")
     x[np.isnan(x)] = np.inf
     head = f"{'Pf' if x.ndim==2 else 'PF'}\n{x.shape[1]} {x.shape[0]}\n{-1. if little else 1.}\n"
     write_bytes(path, head.encode()+x[::-1].astype('<f4' if little else '>f4').tobytes())
@@ -147,15 +169,18 @@ def _read_npy(path):
     read_bytes(path) # its sentences
     try: x = np.lib.format.open_memmap(path, mode='r') # no pickle, and never more than the file holds
     except Exception as e: raise ValueError(f"{path} is not a .npy array: {e}") from e
-    if x.ndim!=2 or x.dtype.kind not in 'fiu': raise ValueError(f"{path} must hold numbers (H,W), got {x.dtype} {x.shape}")
+    if x.ndim!=2 or x.dtype.kind not in 'fiu':
+        raise ValueError(f"{path} must hold numbers (H,W), got {x.dtype} {x.shape}")
     return np.array(x, np.float32)
 
+# %% ../../nbs/11_data.io.ipynb #e8a850ab
 def _read_scaled(path, scale):
     x = read_pixels(path)
     if x.ndim==3 and (x==x[...,:1]).all(): x = x[...,0]
     if x.ndim==3: raise ValueError(f"{path} is a colour picture, not a disparity map")
     if x.dtype==np.uint8 and scale is None:
-        raise ValueError(f"{path} has 8 bits: pass scale, the stored value of one pixel of disparity (8 for Middlebury 2001, 4 for 2003 at quarter size)")
+        raise ValueError(
+            f"{path} has 8 bits: pass scale, the stored value of one pixel of disparity (8 for Middlebury 2001, 4 for 2003 at quarter size)")
     zero = x==0 if x.dtype.kind=='u' else False
     if x.dtype==np.uint16 and scale is None: scale = 256
     return np.where(zero, np.nan, x).astype(np.float32),scale
@@ -166,7 +191,8 @@ def read_disparity(
     scale:float=None, # stored value of one px; None: 256 for 16 bit, 1 for floating point, an error for 8 bit
 ) -> np.ndarray:      # float32 (H,W) in px; nan where unknown
     "Read a disparity map of any of the formats above"
-    if scale is not None and not (np.isfinite(scale) and scale>0): raise ValueError(f"scale must be positive, got {scale}")
+    if scale is not None and not (np.isfinite(scale) and scale>0):
+        raise ValueError(f"scale must be positive, got {scale}")
     read = dict([('.pfm',read_pfm), ('.npy',_read_npy)]).get(Path(path).suffix.lower())
     d,scale = (read(path),scale) if read else _read_scaled(path, scale)
     if d.ndim!=2: raise ValueError(f"{path} must hold one channel, got {d.shape[2]}")
@@ -190,13 +216,16 @@ def _encode(path, x):
 def _write_kitti(path, d):
     known = np.isfinite(d)
     lo,hi = (d[known].min(),d[known].max()) if known.any() else (0,0)
-    if lo<0 or round(float(hi)*256)>65535: raise ValueError(f"{path}: a 16-bit png holds 0 to below 256 px, got {lo:g} to {hi:g}; use .pfm or .npy")
+    if lo<0 or round(float(hi)*256)>65535:
+        raise ValueError(
+            f"{path}: a 16-bit png holds 0 to below 256 px, got {lo:g} to {hi:g}; use .pfm or .npy")
     x = np.maximum(np.round(np.where(known, d, 0)*256), 1)
     write_bytes(path, _encode(path, np.where(known, x, 0).astype(np.uint16)))
 
 # %% ../../nbs/11_data.io.ipynb #1ca07bb4
 def _write_npy(path, d):
-    buf = BytesIO(); np.save(buf, d)
+    buf = BytesIO()
+    np.save(buf, d)
     write_bytes(path, buf.getvalue())
 
 # %% ../../nbs/11_data.io.ipynb #03f0b242
@@ -207,7 +236,9 @@ def write_disparity(
     "Write a disparity map in the format of the suffix"
     writers = {'.pfm':write_pfm, '.png':_write_kitti, '.npy':_write_npy}
     write = writers.get(Path(path).suffix.lower())
-    if not write: raise ValueError(f"{path}: cannot write a disparity as {Path(path).suffix or 'a file without suffix'}; use {', '.join(writers)}")
+    if not write:
+        raise ValueError(
+            f"{path}: cannot write a disparity as {Path(path).suffix or 'a file without suffix'}; use {', '.join(writers)}")
     write(path, _to_map(disp))
 
 # %% ../../nbs/11_data.io.ipynb #22dcac90
@@ -236,5 +267,6 @@ def write_picture(
     cmap:str='turbo',    # colour map
 ):
     "Write `color_disparity` to a file"
-    if not cv2.haveImageWriter(f'a{Path(path).suffix.lower()}'): raise ValueError(f"{path}: cannot write a picture with this suffix; use .png or .jpg")
+    if not cv2.haveImageWriter(f'a{Path(path).suffix.lower()}'):
+        raise ValueError(f"{path}: cannot write a picture with this suffix; use .png or .jpg")
     write_bytes(path, _encode(path, color_disparity(disp, max_disp, cmap)[...,::-1]))

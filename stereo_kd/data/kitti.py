@@ -19,6 +19,7 @@ kitti2015/
   testing/   image_2/ image_3/          000000_10.png ... 000199_10.png
 """
 
+# %% ../../nbs/14_data.kitti.ipynb #7e5dc62f
 KITTI2012 = """
 kitti2012/
   training/  colored_0/ colored_1/      000000_10.png ... 000193_10.png, left and right
@@ -30,17 +31,27 @@ kitti2012/
 # %% ../../nbs/14_data.kitti.ipynb #d239f7cd
 def _frames(folder): return {p.stem:p for p in folder.glob('??????_10.png')} # not _11, the next moment
 
+# %% ../../nbs/14_data.kitti.ipynb #c1570e72
 def _kitti(root, part, name, title, tree, views, truth, objects, mask, split, max_disp, full):
     "Both editions: `views` and `truth` are names of folders"
-    root = Path(root); total = pick(full, part, f'part of {title}')
-    left,right,occ,noc,cars = (_frames(root/part/f) if f else {} for f in (*views, *(truth if part=='training' else ('','')), objects))
+    root = Path(root)
+    total = pick(full, part, f'part of {title}')
+    left,right,occ,noc,cars = (
+        _frames(root/part/f) if f else {}
+        for f in (*views, *(truth if part=='training' else ('','')), objects))
     both = sorted(left.keys() & right.keys())
-    names = both if part!='training' or mask=='any' else [k for k in both if k in (noc if mask=='noc' else occ)]
+    names = both if part!='training' or mask=='any' else [
+        k for k in both if k in (noc if mask=='noc' else occ)]
     if mask=='any' and part=='training': names = [k for k in both if k in occ or k in noc]
     found = {f'{part}/{views[0]} with {views[1]}': (len(both),total)}
-    if part=='training': found[f"{part}/{' or '.join(truth) if mask=='any' else truth[mask=='noc']}"] = (len(names),total)
+    if part=='training':
+        found[f"{part}/{' or '.join(truth) if mask=='any' else truth[mask=='noc']}"] = (len(names),total)
     check_tree(root, title, tree, found, f'{part}/{views[0]}')
-    ds = PairFiles([PairFile(left[k], right[k], occ.get(k, ''), name=k, noc=noc.get(k, ''), objects=cars.get(k, '')) for k in names], mask, max_disp, name)
+    ds = PairFiles(
+        [
+            PairFile(left[k], right[k], occ.get(k, ''), name=k, noc=noc.get(k, ''), objects=cars.get(k, ''))
+            for k in names],
+        mask, max_disp, name)
     return ds.split(split) if split else ds
 
 # %% ../../nbs/14_data.kitti.ipynb #668413bf
@@ -52,9 +63,11 @@ def kitti2015(
     max_disp:float=float('inf'), # px; larger disparities are not valid
 ) -> PairFiles:          # frames '000000_10' ... that have the truth asked for
     "KITTI stereo 2015"
-    return _kitti(root, part, 'kitti2015', 'KITTI 2015', KITTI2015, ('image_2','image_3'), ('disp_occ_0','disp_noc_0'), 'obj_map',
+    return _kitti(root, part, 'kitti2015', 'KITTI 2015', KITTI2015, ('image_2','image_3'), (
+        'disp_occ_0', 'disp_noc_0'), 'obj_map',
                   mask, split, max_disp, dict(training=200, testing=200))
 
+# %% ../../nbs/14_data.kitti.ipynb #e4233764
 def kitti2012(
     root,                # folder that holds training/ and testing/
     part:str='training', # or 'testing', which has no truth
@@ -64,6 +77,7 @@ def kitti2012(
     max_disp:float=float('inf'), # px; larger disparities are not valid
 ) -> PairFiles:          # frames '000000_10' ... that have the truth asked for
     "KITTI stereo 2012"
-    views = ('colored_0','colored_1') if color and (Path(root)/part/'colored_0').is_dir() else ('image_0','image_1')
+    views = ('colored_0','colored_1') if color and (
+        Path(root)/part/'colored_0').is_dir() else ('image_0','image_1')
     return _kitti(root, part, 'kitti2012', 'KITTI 2012', KITTI2012, views, ('disp_occ','disp_noc'), '',
                   mask, split, max_disp, dict(training=194, testing=195))

@@ -19,6 +19,8 @@ from .folder import folder
 from .kitti import kitti2012, kitti2015
 from .middlebury import middlebury
 from .sceneflow import sceneflow
+
+# %% ../../nbs/19_data.loaders.ipynb #d18feb3b
 from .synthetic import SyntheticPairs
 from .transforms import augment, Augmented
 
@@ -37,7 +39,8 @@ class StereoDL(DataLoader):
         self.train,self.fresh,self.seed,self.epoch = train,fresh,seed,0
         super().__init__(dataset, bs=bs, drop_last=train and len(dataset)>=bs, **kwargs)
     def get_idxs(self):
-        n = len(self.dataset); first = self.epoch*n
+        n = len(self.dataset)
+        first = self.epoch*n
         if not self.train: return list(range(n))
         if self.fresh: return list(range(first, first+n))
         order = torch.randperm(n, generator=torch.Generator().manual_seed(1_000_003*self.seed+self.epoch))
@@ -57,10 +60,14 @@ class Mixed:
         seed:int=0,  # of the choice
     ):
         self.datasets,self.weights,self.seed = list(datasets),torch.tensor([float(w) for w in weights]),seed
-        if len(self.datasets)!=len(self.weights): raise ValueError(f"{len(self.datasets)} data sets have {len(self.weights)} weights")
-        if not (self.weights>=0).all() or not 0<self.weights.sum()<float('inf'): raise ValueError(f"weights must be finite, not negative, and not all 0, got {self.weights.tolist()}")
+        if len(self.datasets)!=len(self.weights):
+            raise ValueError(f"{len(self.datasets)} data sets have {len(self.weights)} weights")
+        if not (self.weights>=0).all() or not 0<self.weights.sum()<float('inf'):
+            raise ValueError(
+                f"weights must be finite, not negative, and not all 0, got {self.weights.tolist()}")
         for d in self.datasets:
-            if not getattr(d, 'endless', False): raise ValueError(f"{type(d).__name__} is not endless; wrap it in `Augmented`")
+            if not getattr(d, 'endless', False):
+                raise ValueError(f"{type(d).__name__} is not endless; wrap it in `Augmented`")
         self.n = n or sum(map(len, self.datasets))
     def __len__(self): return self.n
     def __getitem__(self, i):
@@ -75,11 +82,15 @@ def every_fifth(
 ) -> tuple:          # training and validation `PairFiles`
     "A split for data sets that publish none"
     n = len(pairs)
-    if n<2: raise ValueError(f"{pairs.name or 'this data set'} has {n} pair{'s'*(n!=1)} with truth: too few to train on some and validate on others")
+    if n<2:
+        raise ValueError(
+            f"{pairs.name or 'this data set'} has {n} pair{'s'*(n!=1)} with truth: too few to train on some and validate on others")
     valid = range(4, n, 5) if n>4 else [n-1]
     return pairs.subset([i for i in range(n) if i not in valid]),pairs.subset(valid)
 
-def _spread(pairs, n): return pairs.subset([k*len(pairs)//n for k in range(n)]) if n and n<len(pairs) else pairs
+# %% ../../nbs/19_data.loaders.ipynb #ee88d940
+def _spread(pairs, n):
+    return pairs.subset([k*len(pairs)//n for k in range(n)]) if n and n<len(pairs) else pairs
 
 # %% ../../nbs/19_data.loaders.ipynb #defb6136
 class StereoDataLoaders(DataLoaders):
@@ -96,7 +107,9 @@ class StereoDataLoaders(DataLoaders):
         **kwargs         # for fastai's `DataLoader`: num_workers, pin_memory, ...
     ):
         "From any two data sets"
-        return cls(StereoDL(train, bs, True, fresh, seed, **kwargs), StereoDL(valid, valid_bs or bs, False, **kwargs), device=device or default_device())
+        return cls(
+            StereoDL(train, bs, True, fresh, seed, **kwargs),
+            StereoDL(valid, valid_bs or bs, False, **kwargs), device=device or default_device())
 
     @classmethod
     def from_synthetic(cls,
@@ -115,6 +128,7 @@ class StereoDataLoaders(DataLoaders):
         valid = SyntheticPairs(n_valid, size, VALID_SEED, max_disp)
         return cls.from_datasets(train, valid, bs, True, seed, device, **kwargs)
 
+# %% ../../nbs/19_data.loaders.ipynb #2e9f13e8
 VALID_SEED = 0 # synthetic validation pairs; training seeds start at 1
 
 # %% ../../nbs/19_data.loaders.ipynb #a3a34af4
@@ -133,7 +147,9 @@ def from_files(cls:StereoDataLoaders,
 ):
     "From pairs on disk, training pairs augmented"
     if valid is None: train,valid = every_fifth(train)
-    return cls.from_datasets(Augmented(train, augment(strength, size), seed, n_train), _spread(valid, n_valid), bs, seed=seed, device=device, valid_bs=1, **kwargs)
+    return cls.from_datasets(
+        Augmented(train, augment(strength, size), seed, n_train), _spread(valid, n_valid), bs,
+        seed=seed, device=device, valid_bs=1, **kwargs)
 
 # %% ../../nbs/19_data.loaders.ipynb #26116745
 def _published(pairs, split, default, n):
@@ -141,6 +157,7 @@ def _published(pairs, split, default, n):
     split = split or (default if len(pairs)==n else '')
     return (pairs.split(f'{split}_train'),pairs.split(f'{split}_val')) if split else every_fifth(pairs)
 
+# %% ../../nbs/19_data.loaders.ipynb #d9df5125
 @patch(cls_method=True)
 def from_sceneflow(cls:StereoDataLoaders,
     root,             # folder with FlyingThings3D, Monkaa and Driving
@@ -154,6 +171,7 @@ def from_sceneflow(cls:StereoDataLoaders,
     kw = dict(finalpass=finalpass, subset=subset, unused=unused, max_disp=max_disp)
     return cls.from_files(sceneflow(root, 'train', **kw), sceneflow(root, 'test', **kw), **kwargs)
 
+# %% ../../nbs/19_data.loaders.ipynb #9147ed20
 @patch(cls_method=True)
 def from_kitti2015(cls:StereoDataLoaders,
     root,             # folder with training/image_2 ...
@@ -163,8 +181,11 @@ def from_kitti2015(cls:StereoDataLoaders,
     **kwargs          # for `from_files`
 ):
     "KITTI 2015"
-    return cls.from_files(*_published(kitti2015(root, mask=mask, max_disp=max_disp), split, 'kitti2015_psmnet', 200), **kwargs)
+    return cls.from_files(
+        *_published(kitti2015(root, mask=mask, max_disp=max_disp), split, 'kitti2015_psmnet', 200),
+        **kwargs)
 
+# %% ../../nbs/19_data.loaders.ipynb #79d2fab4
 @patch(cls_method=True)
 def from_kitti2012(cls:StereoDataLoaders,
     root,             # folder with training/colored_0 ...
@@ -175,7 +196,11 @@ def from_kitti2012(cls:StereoDataLoaders,
     **kwargs          # for `from_files`
 ):
     "KITTI 2012"
-    return cls.from_files(*_published(kitti2012(root, mask=mask, max_disp=max_disp, color=color), split, 'kitti2012_psmnet', 194), **kwargs)
+    return cls.from_files(
+        *_published(
+            kitti2012(root, mask=mask, max_disp=max_disp, color=color), split, 'kitti2012_psmnet',
+            194),
+        **kwargs)
 
 # %% ../../nbs/19_data.loaders.ipynb #73870423
 @patch(cls_method=True)
@@ -188,8 +213,10 @@ def from_middlebury(cls:StereoDataLoaders,
     **kwargs          # for `from_files`
 ):
     "One edition of Middlebury"
-    return cls.from_files(middlebury(root, edition, resolution=resolution, mask=mask, max_disp=max_disp), **kwargs)
+    return cls.from_files(
+        middlebury(root, edition, resolution=resolution, mask=mask, max_disp=max_disp), **kwargs)
 
+# %% ../../nbs/19_data.loaders.ipynb #9667b747
 @patch(cls_method=True)
 def from_eth3d(cls:StereoDataLoaders,
     root,             # folder with two_view_training
@@ -200,6 +227,7 @@ def from_eth3d(cls:StereoDataLoaders,
     "ETH3D two-view"
     return cls.from_files(eth3d(root, mask=mask, max_disp=max_disp), **kwargs)
 
+# %% ../../nbs/19_data.loaders.ipynb #4f989261
 @patch(cls_method=True)
 def from_folder(cls:StereoDataLoaders,
     root,             # any directory of left and right images with disparities
@@ -213,7 +241,10 @@ def from_folder(cls:StereoDataLoaders,
     "Your own pairs"
     return cls.from_files(folder(root, left, right, disp, scale, max_disp=max_disp), **kwargs)
 
-readers = dict(sceneflow=sceneflow, kitti2015=kitti2015, kitti2012=kitti2012, middlebury=middlebury, eth3d=eth3d, folder=folder)
+# %% ../../nbs/19_data.loaders.ipynb #dc83ccdd
+readers = dict(
+    sceneflow=sceneflow, kitti2015=kitti2015, kitti2012=kitti2012, middlebury=middlebury,
+    eth3d=eth3d, folder=folder)
 
 @patch(cls_method=True)
 def sources(cls:StereoDataLoaders) -> dict: # name -> constructor
@@ -229,10 +260,12 @@ def show_batch(self:StereoDL,
     **kwargs
 ):
     "Left, right and disparity of a few pairs"
-    left,right,disp,valid = (t[:1 if unique else max_n].detach().float().cpu() for t in (b or self.one_batch()))
+    left,right,disp,valid = (
+        t[:1 if unique else max_n].detach().float().cpu() for t in (b or self.one_batch()))
     fig,axes = plt.subplots(3, len(left), figsize=(2.4*len(left),3.6), squeeze=False, dpi=65)
     for k,col in enumerate(axes.T):
         for ax,im in zip(col, (left[k],right[k])): ax.imshow(denormalize(im).clamp(0,1).permute(1,2,0))
-        col[2].imshow(disp[k].where(valid[k]>0, float('nan')), cmap='turbo'); col[2].set_title(f'{disp[k].max():.0f} px', fontsize=7)
+        col[2].imshow(disp[k].where(valid[k]>0, float('nan')), cmap='turbo')
+        col[2].set_title(f'{disp[k].max():.0f} px', fontsize=7)
         for ax in col: ax.axis('off')
     fig.tight_layout(pad=.2)

@@ -27,6 +27,7 @@ class Calib(NamedTuple):
     vmin:float=0.  # px, a tight range for pictures
     vmax:float=0.  # px
 
+# %% ../../nbs/15_data.middlebury.ipynb #4a22ada5
 def _number(path, key, text, kind=float):
     try: v = kind(text)
     except ValueError: v = float('nan')
@@ -35,7 +36,8 @@ def _number(path, key, text, kind=float):
 
 def _camera(path, key, text):
     rows = [r.split() for r in text.strip('[] ').split(';')]
-    if not re.fullmatch(r'\[.*\]', text) or [len(r) for r in rows]!=[3,3,3]: raise ValueError(f"{path}: {key} must be a matrix [f 0 cx; 0 f cy; 0 0 1], got {text[:60]!r}")
+    if not re.fullmatch(r'\[.*\]', text) or [len(r) for r in rows]!=[3,3,3]:
+        raise ValueError(f"{path}: {key} must be a matrix [f 0 cx; 0 f cy; 0 0 1], got {text[:60]!r}")
     return [[_number(path, key, v) for v in r] for r in rows]
 
 # %% ../../nbs/15_data.middlebury.ipynb #26ce0d05
@@ -43,14 +45,18 @@ def read_calib(
     path, # calib.txt of Middlebury 2014, 2021 or v3
 ) -> Calib:
     "Read a calibration"
-    if Path(path).exists() and Path(path).stat().st_size>65536: raise ValueError(f"{path} is no calibration: it has more than 64 kB")
+    if Path(path).exists() and Path(path).stat().st_size>65536:
+        raise ValueError(f"{path} is no calibration: it has more than 64 kB")
     lines = read_bytes(path).decode('utf-8', 'replace').split('\n')
     d = {k.strip():v.strip() for k,eq,v in (line.partition('=') for line in lines) if eq}
     missing = [k for k in ('cam0','doffs','baseline','width','height','ndisp') if k not in d]
     if missing: raise ValueError(f"{path} is no calibration: it does not say {', '.join(missing)}")
     (f,_,cx),(_,_,cy),_ = _camera(path, 'cam0', d['cam0'])
     sizes = {k:_number(path, k, d[k], int) for k in ('width','height','ndisp')}
-    c = Calib(f, cx, cy, _number(path, 'doffs', d['doffs']), _number(path, 'baseline', d['baseline']), **sizes, vmin=_number(path, 'vmin', d.get('vmin', '0')), vmax=_number(path, 'vmax', d.get('vmax', '0')))
+    c = Calib(
+        f, cx, cy, _number(path, 'doffs', d['doffs']), _number(path, 'baseline', d['baseline']),
+        **sizes, vmin=_number(path, 'vmin', d.get('vmin', '0')),
+        vmax=_number(path, 'vmax', d.get('vmax', '0')))
     bad = [k for k in ('focal','baseline','width','height','ndisp') if not getattr(c, k)>0]
     if bad: raise ValueError(f"{path}: {bad[0]} must be positive, got {getattr(c, bad[0])}")
     return c
@@ -66,20 +72,34 @@ middlebury/
   2014/SCENE/ 2021/SCENE/  im0.png im1.png disp0.pfm disp1.pfm calib.txt
 """
 
+# %% ../../nbs/15_data.middlebury.ipynb #d3e47e51
 class _Edition(NamedTuple):
-    views:tuple; truth:tuple; scenes:int; scales:dict={} # names without suffix; stored value of one px by resolution
+    views:tuple
+    truth:tuple
+    scenes:int
+    scales:dict={} # names without suffix; stored value of one px by resolution
 
-_older = {'2001': _Edition(('im2','im6'), ('disp2','disp6'), 6, dict.fromkeys('QHF', 8)), '2003': _Edition(('im2','im6'), ('disp2','disp6'), 2, dict(Q=4, H=2, F=1)),
-          **{y: _Edition(('view1','view5'), ('disp1','disp5'), n, dict(F=1, H=2, T=3)) for y,n in (('2005',6),('2006',21))},
+# %% ../../nbs/15_data.middlebury.ipynb #4c4a2b8f
+_older = {'2001': _Edition(
+    ('im2','im6'), ('disp2','disp6'), 6, dict.fromkeys('QHF', 8)), '2003': _Edition(
+        ('im2','im6'), ('disp2','disp6'), 2, dict(Q=4, H=2, F=1)),
+          **{
+              y: _Edition(('view1','view5'), ('disp1','disp5'), n, dict(F=1, H=2, T=3)) for y,
+              n in (('2005',6),('2006',21))},
           **{y: _Edition(('im0','im1'), ('disp0','disp1'), n) for y,n in (('2014',23),('2021',24))}}
 
-def _find(folder, stem): return next((str(p) for s in ('.png','.ppm','.pgm','.pfm') if (p:=folder/(stem+s)).exists()), '')
+def _find(folder, stem):
+    return next((str(p) for s in ('.png','.ppm','.pgm','.pfm') if (p:=folder/(stem+s)).exists()), '')
 
+# %% ../../nbs/15_data.middlebury.ipynb #c096692c
 def _scene(folder, views, truth, scale=None, visible=''):
     "A `PairFile`, or None where a view is missing"
     left,right,disp,right_disp = (_find(folder, n) if n else '' for n in (*views, *truth))
     calib = folder/'calib.txt'
-    if left and right: return PairFile(left, right, disp, scale, _find(folder, visible) if visible else '', folder.name, '', right_disp, '', read_calib(calib).ndisp if calib.exists() else 0)
+    if left and right:
+        return PairFile(
+            left, right, disp, scale, _find(folder, visible) if visible else '', folder.name, '',
+            right_disp, '', read_calib(calib).ndisp if calib.exists() else 0)
 
 # %% ../../nbs/15_data.middlebury.ipynb #96c09568
 def _folders(root): return sorted(p for p in root.iterdir() if p.is_dir()) if root.is_dir() else []
@@ -89,6 +109,7 @@ def _v3(root, part, resolution):
     where = home/f"{pick(dict(training='training', test='test'), part, 'part of Middlebury v3')}{pick(dict(F='F', H='H', Q='Q'), resolution, 'resolution of Middlebury v3')}"
     return where,[_scene(p, ('im0','im1'), ('disp0GT',''), visible='mask0nocc') for p in _folders(where)],15
 
+# %% ../../nbs/15_data.middlebury.ipynb #4a45b4b7
 def _older_edition(root, edition, part, resolution):
     e = pick(_older, edition, 'edition of Middlebury')
     if part!='training': raise ValueError(f"Middlebury {edition} has no {part} part")
@@ -96,6 +117,7 @@ def _older_edition(root, edition, part, resolution):
     where = root/edition if (root/edition).is_dir() else root
     return where,[_scene(p, e.views, e.truth, scale) for p in _folders(where)],e.scenes
 
+# %% ../../nbs/15_data.middlebury.ipynb #a9ad708a
 def middlebury(
     root,                 # folder that holds MiddEval3, 2001, 2003 ..., or the edition itself
     edition:str='v3',     # 'v3', '2001', '2003', '2005', '2006', '2014' or '2021'
@@ -106,7 +128,11 @@ def middlebury(
 ) -> PairFiles:           # named by scene; `ndisp` from calib.txt
     "One edition of Middlebury"
     resolution = resolution or ('H' if edition in ('2005','2006') else 'Q')
-    where,scenes,n = _v3(Path(root), part, resolution) if edition=='v3' else _older_edition(Path(root), edition, part, resolution)
+    where,scenes,n = _v3(Path(root), part, resolution) if edition=='v3' else _older_edition(
+        Path(root), edition, part, resolution)
     scenes = [s for s in scenes if s and (s.disp or part=='test')]
-    check_tree(root, f'Middlebury {edition}', MIDDLEBURY, {f"{where.name}, complete scenes{' with truth'*(part!='test')}":(len(scenes),n)}, 'MiddEval3' if edition=='v3' else edition)
+    check_tree(
+        root, f'Middlebury {edition}', MIDDLEBURY,
+        {f"{where.name}, complete scenes{' with truth'*(part!='test')}":(len(scenes),n)},
+        'MiddEval3' if edition=='v3' else edition)
     return PairFiles(scenes, mask, max_disp, 'middlebury')

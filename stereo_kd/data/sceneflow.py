@@ -20,6 +20,8 @@ sceneflow/
   Monkaa/          frames_finalpass/ or frames_cleanpass/  SCENE/{left,right}/0000.png;  disparity/
   Driving/         frames_finalpass/ or frames_cleanpass/  {15mm,35mm}_focallength/scene_{forwards,backwards}/{fast,slow}/{left,right}/0001.png;  disparity/
 """
+
+# %% ../../nbs/13_data.sceneflow.ipynb #ce6f3d9e
 SCENEFLOW_PAIRS = dict(TRAIN=22390, TEST=4370, Monkaa=8664, Driving=4400)
 
 # %% ../../nbs/13_data.sceneflow.ipynb #e8d8d9ab
@@ -30,10 +32,14 @@ def _left_frames(folder):
         with os.scandir(todo.pop()) as here:
             for e in here:
                 if e.is_dir(): (todo.append(e.path) if e.name!='right' else None)
-                elif e.path.endswith(('.png','.webp')) and os.path.basename(os.path.dirname(e.path))=='left': found.append(e.path)
+                elif e.path.endswith(('.png','.webp')) and os.path.basename(os.path.dirname(e.path))=='left':
+                    found.append(e.path)
     return sorted(found)
 
-def _twin(path): folder,name = os.path.split(path); return os.path.join(os.path.dirname(folder), 'right', name)
+# %% ../../nbs/13_data.sceneflow.ipynb #84c3334e
+def _twin(path):
+    folder,name = os.path.split(path)
+    return os.path.join(os.path.dirname(folder), 'right', name)
 
 # %% ../../nbs/13_data.sceneflow.ipynb #a851d8bf
 class _Folders(dict):
@@ -41,8 +47,11 @@ class _Folders(dict):
     def __missing__(self, folder):
         self[folder] = set(os.listdir(folder)) if os.path.isdir(folder) else set()
         return self[folder]
-    def has(self, path): folder,name = os.path.split(path); return name in self[folder]
+    def has(self, path):
+        folder,name = os.path.split(path)
+        return name in self[folder]
 
+# %% ../../nbs/13_data.sceneflow.ipynb #8a0cf4c4
 def _pairs(home, frames, part, scale):
     "Complete pairs of one of the three data sets"
     names,pairs = _Folders(),[]
@@ -50,7 +59,10 @@ def _pairs(home, frames, part, scale):
         stem = os.path.splitext(os.path.relpath(left, home/frames))[0]
         d = os.path.join(home, 'disparity', stem+'.pfm')
         if names.has(_twin(left)) and names.has(d):
-            pairs.append(PairFile(left, _twin(left), d, scale, name=f'{home.name}/{Path(stem).as_posix()}', right_disp=_twin(d) if names.has(_twin(d)) else ''))
+            pairs.append(
+                PairFile(
+                    left, _twin(left), d, scale, name=f'{home.name}/{Path(stem).as_posix()}',
+                    right_disp=_twin(d) if names.has(_twin(d)) else ''))
     return pairs
 
 # %% ../../nbs/13_data.sceneflow.ipynb #b0a8d9b1
@@ -59,11 +71,17 @@ def _unused(file):
     parts = [Path(l.strip()).with_suffix('').parts for l in Path(file).read_text().splitlines() if l.strip()]
     return {'/'.join(('left' if x=='right' else x) for x in p[-5:]) for p in parts}
 
+# %% ../../nbs/13_data.sceneflow.ipynb #2de4a603
 def _leave_out(pairs, file):
-    out = _unused(file); keep = [p for p in pairs if '/'.join(p.name.split('/')[-5:]) not in out]
-    if len(keep)==len(pairs): warnings.warn(f"{file} names {len(out)} frames, none of which is here", IncompleteWarning, stacklevel=3)
+    out = _unused(file)
+    keep = [p for p in pairs if '/'.join(p.name.split('/')[-5:]) not in out]
+    if len(keep)==len(pairs):
+        warnings.warn(
+            f"{file} names {len(out)} frames, none of which is here", IncompleteWarning,
+            stacklevel=3)
     return keep
 
+# %% ../../nbs/13_data.sceneflow.ipynb #0b34c7ef
 def sceneflow(
     root,                 # folder that holds FlyingThings3D, Monkaa and Driving
     part:str='train',     # 'train' or 'test'
@@ -78,11 +96,17 @@ def sceneflow(
     root,frames = Path(root),f"frames_{'finalpass' if finalpass else 'cleanpass'}"
     if sign not in (1,-1): raise ValueError(f"sign must be 1 or -1, got {sign}")
     flying = pick(dict(train='TRAIN', test='TEST'), part, 'part of SceneFlow')
-    also = pick(dict(all=['Monkaa','Driving'], flyingthings=[]), subset, 'subset of SceneFlow') if part=='train' else []
+    also = pick(
+        dict(
+            all=['Monkaa','Driving'], flyingthings=[]), subset, 'subset of SceneFlow') if part=='train' else []
     pairs,found = [],{}
     for home,inside in [('FlyingThings3D',flying), *((a,'') for a in also)]:
         new = _pairs(root/home, frames, inside, -1 if sign<0 else None)
-        found['/'.join(filter(None, (home,frames,inside)))+', complete pairs with truth'] = len(new),SCENEFLOW_PAIRS[inside or home]; pairs += new
+        found[
+            '/'.join(
+                filter(
+                    None, (home,frames,inside))) +', complete pairs with truth'] = len(new),SCENEFLOW_PAIRS[inside or home]
+        pairs += new
     check_tree(root, f'SceneFlow, {part}', SCENEFLOW, found, 'FlyingThings3D')
     if unused: pairs = _leave_out(pairs, unused)
     return PairFiles(pairs, mask, max_disp, 'sceneflow')

@@ -27,7 +27,8 @@ def pair_seed(
     for mult,shift in ((0xBF58476D1CE4E5B9,30),(0x94D049BB133111EB,27)): z = ((z ^ z>>shift)*mult) & _M64
     return (z ^ z>>31) >> 1
 
-def _uniform(seed, index, *shape): return torch.rand(*shape, generator=torch.Generator().manual_seed(pair_seed(seed, index)))
+def _uniform(seed, index, *shape):
+    return torch.rand(*shape, generator=torch.Generator().manual_seed(pair_seed(seed, index)))
 
 # %% ../../nbs/10_data.synthetic.ipynb #d234155e
 def _smooth(lattice, n):
@@ -35,11 +36,13 @@ def _smooth(lattice, n):
     for dim in (1,2):
         k = lattice.shape[dim]-1
         t = torch.arange(n)*(k/n)
-        i = t.long(); f = (t-i).view((-1,1) if dim==1 else (1,-1))
+        i = t.long()
+        f = (t-i).view((-1,1) if dim==1 else (1,-1))
         a,b = lattice.index_select(dim, i),lattice.index_select(dim, (i+1).clamp(max=k))
         lattice = a+(b-a)*f
     return lattice
 
+# %% ../../nbs/10_data.synthetic.ipynb #271418ba
 def octaves(
     u:Tensor,   # uniform numbers, used up as needed
     n:int,      # size of the texture
@@ -57,32 +60,39 @@ def octaves(
 # %% ../../nbs/10_data.synthetic.ipynb #4b4324ed
 def _grid(n): return torch.arange(n)[:,None].float(),torch.arange(n)[None].float()
 
+# %% ../../nbs/10_data.synthetic.ipynb #24352166
 def collage(
     u:Tensor, # uniform numbers
     n:int,    # size of the texture
     count:int=150,
 ) -> Tensor:  # (3,n,n)
     "Opaque discs and squares of power-law size on noise, a dead-leaves image"
-    out = octaves(u[1000:], n, .6); y,x = _grid(n)
+    out = octaves(u[1000:], n, .6)
+    y,x = _grid(n)
     for cx,cy,r,sq,*c in u[:7*count].view(count,7).tolist():
         cx,cy,r = cx*n,cy*n,n*.02/(1.02-r)
-        box = slice(max(0,int(cy-r)),int(cy+r)+2),slice(max(0,int(cx-r)),int(cx+r)+2) # only where the disc can be
+        # only where the disc can be
+        box = slice(max(0,int(cy-r)),int(cy+r)+2),slice(max(0,int(cx-r)),int(cx+r)+2)
         dx,dy,part = (x[:,box[1]]-cx).abs(),(y[box[0]]-cy).abs(),out[:,*box]
         inside = (torch.maximum(dx,dy) if sq>.5 else torch.sqrt(dx*dx+dy*dy))<r
         out[:,*box] = torch.where(inside, part*.3+(torch.tensor(c)-.5)[:,None,None], part)
     return out
 
+# %% ../../nbs/10_data.synthetic.ipynb #0d620f4c
 def cells(
     u:Tensor, # uniform numbers
     n:int,    # size of the texture
     count:int=60,
 ) -> Tensor:  # (3,n,n)
     "Distance to the nearest of random points, one colour per cell (Worley noise)"
-    p = u[:5*count].view(count,5); y,x = _grid(n)
+    p = u[:5*count].view(count,5)
+    y,x = _grid(n)
     near,who = torch.full((n,n), 1e9),torch.zeros(n, n, dtype=torch.long)
     for i,(cx,cy) in enumerate(p[:,:2].tolist()):
-        dx,dy = x-cx*n,y-cy*n; d = dx*dx+dy*dy
-        who = torch.where(d<near, i, who); near = torch.minimum(near, d)
+        dx,dy = x-cx*n,y-cy*n
+        d = dx*dx+dy*dy
+        who = torch.where(d<near, i, who)
+        near = torch.minimum(near, d)
     colour = p[:,2:][who].permute(2,0,1)-.5
     return .7*colour+torch.sqrt(near)*(4/n)-.4+.3*octaves(u[1000:], n, .7)
 
@@ -92,14 +102,17 @@ def repeats(
     n:int,    # size of the texture
 ) -> Tensor:  # (3,n,n)
     "Stripes, checks or bricks of 4 to 40 px"
-    y,x = _grid(n); a,b,duty,kind = u[:4].tolist()
+    y,x = _grid(n)
+    a,b,duty,kind = u[:4].tolist()
     py,px = 4+36*a*a,4+36*b*b
-    row = torch.floor(y/py); sx = x/px+.5*(row%2 if kind>.66 else 0)
+    row = torch.floor(y/py)
+    sx = x/px+.5*(row%2 if kind>.66 else 0)
     on = (sx-torch.floor(sx))<.2+.6*duty
     if kind>.33: on = on ^ ((y/py-row)<.15+.5*duty)
     c = u[4:10].view(2,3,1,1)-.5
     return torch.where(on, c[0], c[1])+.25*octaves(u[1000:], n, .7)
 
+# %% ../../nbs/10_data.synthetic.ipynb #adf4a42f
 def blocks(
     u:Tensor, # uniform numbers
     n:int,    # size of the texture
@@ -112,6 +125,7 @@ def blocks(
 RECIPES = (lambda u,n: octaves(u, n, .55), collage, lambda u,n: octaves(u, n, .8, 1), cells,
            repeats, lambda u,n: octaves(u, n, .95), blocks, collage)
 
+# %% ../../nbs/10_data.synthetic.ipynb #5ef09a7f
 @lru_cache(maxsize=2)
 def atlas(
     n:int=256,    # size of each texture
@@ -129,7 +143,8 @@ class _Draw:
     "Hand out columns of uniform numbers, stretched to a range; `power` bends them towards `lo`"
     def __init__(self, u): self.cols = iter(u.unbind(-1))
     def __call__(self, lo=0., hi=1., power=1):
-        u = next(self.cols); v = u
+        u = next(self.cols)
+        v = u
         for _ in range(power-1): v = v*u
         return lo+(hi-lo)*v
     def chance(self, p): return next(self.cols)<p
@@ -140,21 +155,32 @@ def _turn(t): return (1-t*t)/(1+t*t),2*t/(1+t*t) # cosine and sine of an angle i
 def _shapes(r, H, W, without=()):
     "Where each layer is and what is cut out of it"
     s = dict(cx=r(-.05*W,1.25*W), cy=r(0,H))
-    big = r.chance(.4); size = torch.where(big, r(.2*H,.7*H), r(5,.25*H,2)); thin = r.chance(.25*('thin' not in without))
+    big = r.chance(.4)
+    size = torch.where(big, r(.2*H,.7*H), r(5,.25*H,2))
+    thin = r.chance(.25*('thin' not in without))
     s['sx'],s['sy'] = torch.where(thin, 2*size+8, size*r(.6,1.8)),torch.where(thin, r(.8,3.5), size*r(.5,1.2))
-    t = r(-1,1); s['rc'],s['rs'] = _turn(torch.where(r.chance(.5), t, t*t*t*.5))
-    w = torch.stack([r(0,1,3) for _ in range(3)]); w = w/w.sum(0)
-    s.update(w1=w[0], w2=w[1], w3=w[2], w4=torch.where(r.chance(.4), r(.1,.6), 0.), wp=r(.5,3), wq=r(.5,3), wo=r())
+    t = r(-1,1)
+    s['rc'],s['rs'] = _turn(torch.where(r.chance(.5), t, t*t*t*.5))
+    w = torch.stack([r(0,1,3) for _ in range(3)])
+    w = w/w.sum(0)
+    s.update(
+        w1=w[0], w2=w[1], w3=w[2], w4=torch.where(r.chance(.4), r(.1,.6), 0.), wp=r(.5,3),
+        wq=r(.5,3), wo=r())
     s.update(strips=torch.where(r.chance(.15*('thin' not in without)), r(1.5,6), 0.), duty=r(.25,.7))
     return s
 
+# %% ../../nbs/10_data.synthetic.ipynb #a54a7b0f
 def _paint(r, without=()):
     "Which texture each layer wears, how large, how strong, in which colours"
-    s = dict(tex=r(), scale=r(.3,1.5), tu=r(0,512), tv=r(0,512), contrast=torch.where(r.chance(.2*('flat' not in without)), r(.02,.15), r(.25,1.2)), tint=r(0,1,2), detail=r(0,.5,2), tex2=r())
+    s = dict(
+        tex=r(), scale=r(.3,1.5), tu=r(0,512), tv=r(0,512),
+        contrast=torch.where(r.chance(.2*('flat' not in without)), r(.02,.15), r(.25,1.2)),
+        tint=r(0,1,2), detail=r(0,.5,2), tex2=r())
     s['tc'],s['ts'] = _turn(r(-1,1)*.6)
     grey = r(.1,.9)
     return s|{f'base{i}':grey+r(-.25,.25,3) for i in range(3)}|{f'shade{i}':r(-.5,.5) for i in range(2)}
 
+# %% ../../nbs/10_data.synthetic.ipynb #7310f683
 def _reflections(s, r, without=()):
     "Make some layers glossy: their second texture and their brightness differ between the views"
     glossy = r.chance(.2*('reflections' not in without))
@@ -162,47 +188,64 @@ def _reflections(s, r, without=()):
     s['detail'] = torch.where(glossy, r(.3,1.5), s['detail'])
     return s|dict(slip=torch.where(glossy, r(-25,25), 0.), sheen=torch.where(glossy, r(-.3,.3), 0.))
 
+# %% ../../nbs/10_data.synthetic.ipynb #7a4e370b
 def _shadows(r, without=()):
     "Light that falls in patches, in half of the scenes; the first row of numbers holds for all layers"
     cast = r.chance(.5*('shadows' not in without))
-    return dict(dark=torch.where(cast, r(.3,.95), 0.), gobo=r(), grain=r(.1,1.5,2), level=r(.25,.75), edge=r(1.5,20,2), drift=r(-4,4))
+    return dict(
+        dark=torch.where(cast, r(.3,.95), 0.), gobo=r(), grain=r(.1,1.5,2), level=r(.25,.75),
+        edge=r(1.5,20,2), drift=r(-4,4))
 
 # %% ../../nbs/10_data.synthetic.ipynb #c2d8cee0
 def _surfaces(r, H, W, far, near, without=()):
     "Disparity of each layer as a quadratic; `far` and `near` bound the scene (B,1)"
     a = far+(near-far)*r(.03,1,2)
     slope = r(-1,1)*r(0,1)
-    s = dict(a=a, b=slope*a*.6, c=r(-1,1,3)*a*.6, e=torch.where(r.chance(.3), r(-1,1)*a, 0.), f=torch.where(r.chance(.3), r(-1,1)*a, 0.))
+    s = dict(
+        a=a, b=slope*a*.6, c=r(-1,1,3)*a*.6, e=torch.where(r.chance(.3), r(-1,1)*a, 0.),
+        f=torch.where(r.chance(.3), r(-1,1)*a, 0.))
     level = 'bcef' if 'slant' in without else 'ef' if 'curves' in without else ''
     return s|{k:torch.zeros_like(a) for k in level}
 
+# %% ../../nbs/10_data.synthetic.ipynb #7db6f517
 def _backdrop(s, v, H, W, far, near, without=()):
     "Layer 0 becomes an unbounded background, layer 1 in half of the scenes a ground plane"
     for k in ('w1','w2','w3','w4','strips','e','f'): s[k][:,0] = 0
     s['cx'][:,0],s['cy'][:,0],s['a'][:,0] = W/2,H/2,far[:,0]
     s['b'][:,0],s['c'][:,0] = .5*far[:,0]*v(-1,1),.8*far[:,0]*v(-1,1)
-    ground = dict(cx=W/2, cy=H*1., sx=8.*W, sy=H*v(.25,.7), rc=1., rs=0., w1=0., w2=1., w3=0., w4=0., strips=0., b=0., e=0., f=0.)
-    ground['a'] = far[:,0]+(near-far)[:,0]*v(.3,.9); ground['c'] = (ground['a']-far[:,0])*W/ground['sy']
+    ground = dict(
+        cx=W/2, cy=H*1., sx=8.*W, sy=H*v(.25,.7), rc=1., rs=0., w1=0., w2=1., w3=0., w4=0.,
+        strips=0., b=0., e=0., f=0.)
+    ground['a'] = far[:,0]+(near-far)[:,0]*v(.3,.9)
+    ground['c'] = (ground['a']-far[:,0])*W/ground['sy']
     on = v.chance(.5*('ground' not in without))
-    for k,x in ground.items(): s[k][:,1] = torch.where(on, torch.as_tensor(x, dtype=s[k].dtype, device=on.device), s[k][:,1])
+    for k,x in ground.items():
+        s[k][:,1] = torch.where(on, torch.as_tensor(x, dtype=s[k].dtype, device=on.device), s[k][:,1])
 
 # %% ../../nbs/10_data.synthetic.ipynb #95025dcb
 RISE = 1. # px by which the right view may be too high or too low
 
+# %% ../../nbs/10_data.synthetic.ipynb #1132d7db
 def _boxes(s, H, W):
     "Per layer: rows, left and right columns that can hold it in any pair, and whether any is a blob or a fence"
-    m = 1+s['w4']; c,t = s['rc'].abs()*m,s['rs'].abs()*m
+    m = 1+s['w4']
+    c,t = s['rc'].abs()*m,s['rs'].abs()*m
     ex,ey = c*s['sx']+t*s['sy']+1,t*s['sx']+c*s['sy']+1
     X,Y = ex/W,ey/W
     bend = X*(s['b'].abs()+X*s['e'].abs())+Y*(s['c'].abs()+Y*s['f'].abs())
-    def span(lo, hi, n): return [slice(max(0,int(a)),min(n,max(0,int(b)+2))) for a,b in zip(lo.amin(0).tolist(), hi.amax(0).tolist())]
+    def span(lo, hi, n):
+        return [
+            slice(max(0,int(a)),min(n,max(0,int(b)+2))) for a,
+            b in zip(lo.amin(0).tolist(), hi.amax(0).tolist())]
     right = span(s['cx']-ex-s['a']-bend, s['cx']+ex-(s['a']-bend).clamp(min=0), W)
     wavy,fenced = ((s[k]>0).any(0).tolist() for k in ('w4','strips'))
-    return list(zip(span(s['cy']-ey-RISE, s['cy']+ey+RISE, H), span(s['cx']-ex, s['cx']+ex, W), right, wavy, fenced))
+    return list(
+        zip(span(s['cy']-ey-RISE, s['cy']+ey+RISE, H), span(s['cx']-ex, s['cx']+ex, W), right, wavy, fenced))
 
 # %% ../../nbs/10_data.synthetic.ipynb #22ad0fa9
 N_LAYERS,N_COLS,N_SCENE = 12,64,32
 
+# %% ../../nbs/10_data.synthetic.ipynb #1b5859a0
 def draw_scenes(
     seed:int,   # of the data set
     indices,    # of the pairs, B of them
@@ -211,10 +254,12 @@ def draw_scenes(
     without=(), # see `INGREDIENTS`
 ) -> tuple:     # layers: dict of (B,12,1,1) and their boxes; a `_Draw` for the cameras
     "All parameters of a batch of scenes; the numbers of a pair depend on its index only"
-    H,W = size; n = N_LAYERS*N_COLS
+    H,W = size
+    n = N_LAYERS*N_COLS
     u = torch.stack([_uniform(seed, i, n+N_SCENE) for i in indices])
     r,v = _Draw(u[:,:n].view(-1,N_LAYERS,N_COLS)),_Draw(u[:,n:])
-    near = v(10,min(.45*W,180.))[:,None]; far = near*v(.04,.6,2)[:,None]+.8
+    near = v(10,min(.45*W,180.))[:,None]
+    far = near*v(.04,.6,2)[:,None]+.8
     s = _shapes(r, H, W, without)|_paint(r, without)|_surfaces(r, H, W, far, near, without)
     s = _reflections(s, r, without)|_shadows(r, without)
     _backdrop(s, v, H, W, far, near, without)
@@ -234,9 +279,11 @@ def _locate(s, x, y, W, right):
 
 def _wave(t): return (t-torch.floor(t)-.5).abs()*4-1 # triangle wave in [-1,1]
 
+# %% ../../nbs/10_data.synthetic.ipynb #1c986ae4
 def _inside(s, X, Y, W, wavy, fenced):
     "Whether the point belongs to the shape; blobs and fences cost more, so only where there are some"
-    px,py = X*(W/s['sx']),Y*(W/s['sx']); qx,qy = X*(W/s['sy']),Y*(W/s['sy'])
+    px,py = X*(W/s['sx']),Y*(W/s['sx'])
+    qx,qy = X*(W/s['sy']),Y*(W/s['sy'])
     p,q = s['rc']*px+s['rs']*py,s['rc']*qy-s['rs']*qx
     ap,aq = p.abs(),q.abs()
     r = s['w1']*(ap+aq)+s['w2']*torch.maximum(ap,aq)+s['w3']*torch.sqrt(p*p+q*q)
@@ -255,11 +302,15 @@ def render_disparity(
 ) -> tuple:      # disparity (B,H,W), layer (B,H,W) int64
     "Disparity of the nearest surface, and which layer it is"
     layer = lambda l: {k:v[:,l] for k,v in scenes.items() if k!='boxes'}
-    s = layer(0); best = _locate(s, x, y, W, right)[2].clone(); who = torch.zeros_like(best, dtype=torch.long)
+    s = layer(0)
+    best = _locate(s, x, y, W, right)[2].clone()
+    who = torch.zeros_like(best, dtype=torch.long)
     for l in range(1, N_LAYERS):
         rows,*cols,wavy,fenced = scenes['boxes'][l]
         cols = cols[right] if x.shape[-2]==1 else slice(0, W)
-        xs,box,s = x[...,rows if x.shape[-2]>1 else slice(None),cols],(slice(None),rows,cols),layer(l)
+        xs = x[...,rows if x.shape[-2]>1 else slice(None),cols]
+        box = (slice(None),rows,cols)
+        s = layer(l)
         if not best[box].numel(): continue
         X,Y,d = _locate(s, xs, y[:,rows], W, right)
         wins = _inside(s, X, Y, W, wavy, fenced) & (d>best[box])
@@ -269,8 +320,11 @@ def render_disparity(
 # %% ../../nbs/10_data.synthetic.ipynb #b3204f16
 def pixels(size, device='cpu'): # columns (1,1,W) and rows (1,H,1)
     "Pixel coordinates that broadcast to a map"
-    return torch.arange(size[1], device=device, dtype=torch.float32).view(1,1,-1),torch.arange(size[0], device=device, dtype=torch.float32).view(1,-1,1)
+    return torch.arange(
+        size[1], device=device, dtype=torch.float32).view(1,1,-1),torch.arange(
+            size[0], device=device, dtype=torch.float32).view(1,-1,1)
 
+# %% ../../nbs/10_data.synthetic.ipynb #0e6bc300
 def visible(
     scenes:dict,  # from `draw_scenes`
     disp:Tensor,  # (B,H,W) exact disparity of the left view
@@ -287,6 +341,7 @@ def _fold(t, n):
     t = t-2*n*torch.floor(t/(2*n))
     return (n-(t-n).abs()).clamp(0, n-1.001)
 
+# %% ../../nbs/10_data.synthetic.ipynb #fe202c61
 def lookup(
     tex:Tensor,   # (T,n,n,3)
     which:Tensor, # (...) texture number, int64
@@ -294,9 +349,11 @@ def lookup(
     v:Tensor,     # row
 ) -> Tensor:      # (...,3)
     "Bilinear texture look-up with mirrored borders"
-    n = tex.shape[1]; flat = tex.view(-1,3)
+    n = tex.shape[1]
+    flat = tex.view(-1,3)
     u,v = _fold(u, n),_fold(v, n)
-    i,j = u.long(),v.long(); fu,fv = (u-i)[...,None],(v-j)[...,None]
+    i,j = u.long(),v.long()
+    fu,fv = (u-i)[...,None],(v-j)[...,None]
     at = (which*n+j)*n+i
     a,b,c,d = (flat.index_select(0, (at+o).flatten()).view(*at.shape,3) for o in (0,1,n,n+1))
     top,low = a+(b-a)*fu,c+(d-c)*fu
@@ -313,7 +370,9 @@ def lit(
     s = {k:scenes[k][:,0] for k in ('dark','gobo','grain','level','edge','drift')}
     if not s['dark'].any(): return torch.ones_like(disp)
     tex = atlas().to(disp.device)
-    cover = lookup(tex, (s['gobo']*len(tex)).long().expand(disp.shape), s['grain']*(x+s['drift']*disp), (s['grain']*y).expand(disp.shape))[...,0]
+    cover = lookup(
+        tex, (s['gobo']*len(tex)).long().expand(disp.shape), s['grain']*(x+s['drift']*disp),
+        (s['grain']*y).expand(disp.shape))[...,0]
     return 1-s['dark']*((cover-s['level'])*s['edge']+.5).clamp(0,1)
 
 # %% ../../nbs/10_data.synthetic.ipynb #e8f19944
@@ -326,8 +385,11 @@ def paint(
 ) -> tuple:      # RGB (B,H,W,3) before the camera, disparity (B,H,W)
     "Colour of the nearest surface"
     d,who = render_disparity(scenes, x, y, W, right)
-    tex = atlas().to(d.device); T = len(tex)
-    names = ['cx','cy','tex','scale','tu','tv','contrast','tint','detail','tex2','tc','ts','base0','base1','base2','shade0','shade1','slip','sheen']
+    tex = atlas().to(d.device)
+    T = len(tex)
+    names = [
+        'cx', 'cy', 'tex', 'scale', 'tu', 'tv', 'contrast', 'tint', 'detail', 'tex2', 'tc', 'ts',
+        'base0', 'base1', 'base2', 'shade0', 'shade1', 'slip', 'sheen']
     table = torch.stack([scenes[k][:,:,0,0].expand(len(d),N_LAYERS) for k in names], -1)
     row = (who+N_LAYERS*torch.arange(len(d), device=d.device).view(-1,1,1)).flatten()
     p = dict(zip(names, table.flatten(0,1).t().contiguous().index_select(1, row).view(-1,*d.shape)))
@@ -353,11 +415,14 @@ def noise(
     total = (h&255)+((h>>8)&255)+((h>>16)&255)+(h>>24)
     return ((total-510).float()*(1/147.8)).view(-1,*shape)
 
+# %% ../../nbs/10_data.synthetic.ipynb #97179a73
 def _blur(im, k):
     "Three taps (k,1-2k,k) along rows, then along columns"
     for dim in (1,2):
-        n = im.shape[dim]; take = lambda a,b: im.narrow(dim, a, b-a)
-        before,after = torch.cat([take(0,1),take(0,n-1)], dim),torch.cat([take(1,n),take(n-1,n)], dim)
+        n = im.shape[dim]
+        take = lambda a,b: im.narrow(dim, a, b-a)
+        before = torch.cat([take(0,1),take(0,n-1)], dim)
+        after = torch.cat([take(1,n),take(n-1,n)], dim)
         im = im+k*(before+after-2*im)
     return im
 
@@ -382,8 +447,12 @@ def photograph(
 INGREDIENTS = dict(slant='surfaces that are not parallel to the image', curves='surfaces that are not flat', ground='a ground plane in half of the scenes', thin='bars and fences',
     flat='surfaces nearly without texture', reflections='surfaces that mirror',
     shadows='light that falls in patches', rectification='a right view too high or too low', exposure='differences in brightness and colour', blur='an image that is not sharp', noise='noise')
-DISAGREEMENTS = ('reflections','rectification','exposure','blur','noise') # what makes the two views differ beyond parallax
 
+# %% ../../nbs/10_data.synthetic.ipynb #c35f21db
+# what makes the two views differ beyond parallax
+DISAGREEMENTS = ('reflections','rectification','exposure','blur','noise')
+
+# %% ../../nbs/10_data.synthetic.ipynb #5adfd4be
 class SyntheticPairs:
     "Stereo pairs made on demand, a pure function of `(seed, index)`"
     endless = True # `batch` makes a pair for any index
@@ -411,10 +480,12 @@ from fastcore.basics import patch
 @contextmanager
 def _one_thread():
     "A pair is too small to share between threads: handing out the work costs more than doing it"
-    n = torch.get_num_threads(); torch.set_num_threads(1)
+    n = torch.get_num_threads()
+    torch.set_num_threads(1)
     try: yield
     finally: torch.set_num_threads(n)
 
+# %% ../../nbs/10_data.synthetic.ipynb #650a5e9d
 @patch
 @torch.no_grad()
 def render(self:SyntheticPairs,
@@ -425,17 +496,22 @@ def render(self:SyntheticPairs,
     if torch.device(self.device).type=='cpu' and len(indices)>1:
         with _one_thread(): parts = [self.render([i]) for i in indices]
         return {k:torch.cat([p[k] for p in parts]) for k in parts[0]}
-    W = self.size[1]; x,y = pixels(self.size, self.device)
+    W = self.size[1]
+    x,y = pixels(self.size, self.device)
     scenes,v = draw_scenes(self.seed, indices, self.size, self.device, self.without)
     key = torch.tensor([pair_seed(self.seed, i) & 0xFFFFFFF for i in indices], device=self.device)
     def col(lo, hi, power=1): return v(lo, hi, power).view(-1,1,1,1)
-    shared = dict(gain=col(.75,1.2), offset=col(-.05,.05), tone=col(-.6,.6), blur=col(.03,.2,2)*('blur' not in self.without), noise=col(.002,.03,2)*('noise' not in self.without))
+    shared = dict(
+        gain=col(.75,1.2), offset=col(-.05,.05), tone=col(-.6,.6),
+        blur=col(.03,.2,2)*('blur' not in self.without),
+        noise=col(.002,.03,2)*('noise' not in self.without))
     rise = v(-RISE,RISE).view(-1,1,1)*('rectification' not in self.without)
     (left,disp),(right,_) = paint(scenes, x, y, W, False),paint(scenes, x, y+rise, W, True)
     left,right = (photograph(im, shared, v, key+k, self.without) for k,im in enumerate((left,right)))
     out = dict(left=left.permute(0,3,1,2), right=right.permute(0,3,1,2), disp=disp)
     return out if self.occluded else out|dict(visible=visible(scenes, disp))
 
+# %% ../../nbs/10_data.synthetic.ipynb #4792f9b6
 @patch
 def batch(self:SyntheticPairs,
     indices, # numbers of the pairs, B of them

@@ -20,8 +20,11 @@ def _happens(rng, p): return torch.rand((), generator=rng).item()<p
 
 def _check_range(name, pair, low=-float('inf'), high=float('inf')):
     a,b = pair
-    if not low<=a<=b<=high: raise ValueError(f"{name} must be two numbers from {low:g} to {high:g}, the smaller first, got {tuple(pair)}")
+    if not low<=a<=b<=high:
+        raise ValueError(
+            f"{name} must be two numbers from {low:g} to {high:g}, the smaller first, got {tuple(pair)}")
 
+# %% ../../nbs/17_data.transforms.ipynb #2f7652c7
 def _maps(s, f):
     "Apply `f(disp, valid)` to the truth of each view that has one"
     disp,valid = f(s.disp, s.valid)
@@ -35,18 +38,24 @@ class RandomCrop:
         size, # (H,W)
     ):
         self.size = tuple(size)
-        if len(self.size)!=2 or min(self.size)<1: raise ValueError(f"size must be (H,W), at least 1 px each, got {size}")
+        if len(self.size)!=2 or min(self.size)<1:
+            raise ValueError(f"size must be (H,W), at least 1 px each, got {size}")
     def __call__(self, s:Sample, rng):
-        h,w = s.disp.shape; H,W = self.size
+        h,w = s.disp.shape
+        H,W = self.size
         pad = (0, max(0, W-w), 0, max(0, H-h))
-        grow = (lambda t: F.pad(t[None], pad, mode='replicate')[0] if t.ndim==3 else F.pad(t, pad)) if any(pad) else (lambda t: t)
+        grow = (
+            lambda t: F.pad(
+                t[None], pad, mode='replicate')[0] if t.ndim==3 else F.pad(t, pad)) if any(pad) else (lambda t: t)
         y,x = (torch.randint(max(0, a-b)+1, (), generator=rng).item() for a,b in ((h,H),(w,W)))
         def cut(t): return grow(t)[...,y:y+H,x:x+W]
         return Sample(*[t if t is None else cut(t) for t in s])
 
 # %% ../../nbs/17_data.transforms.ipynb #8373402d
-def _nearest(t, size): return F.interpolate(t[None,None].float(), size=size, mode='nearest-exact')[0,0].to(t.dtype)
+def _nearest(t, size):
+    return F.interpolate(t[None,None].float(), size=size, mode='nearest-exact')[0,0].to(t.dtype)
 
+# %% ../../nbs/17_data.transforms.ipynb #6a6241f2
 class HorizontalScale:
     "Stretch the width, and with it the disparity"
     def __init__(self,
@@ -54,12 +63,17 @@ class HorizontalScale:
         both_axes:bool=False, # height by the same factor
         p:float=.5,       # how often
     ):
-        _check_range('scales', scales, .1, 10); self.scales,self.both_axes,self.p = scales,both_axes,p
+        _check_range('scales', scales, .1, 10)
+        self.scales,self.both_axes,self.p = scales,both_axes,p
     def __call__(self, s:Sample, rng):
         if not _happens(rng, self.p): return s
-        h,w = s.disp.shape; f = _uniform(rng, *self.scales)
+        h,w = s.disp.shape
+        f = _uniform(rng, *self.scales)
         size = (max(1, round(h*f)) if self.both_axes else h),max(1, round(w*f))
-        images = [F.interpolate(t[None], size=size, mode='bilinear', align_corners=False, antialias=True)[0].clamp(0, 1) for t in (s.left,s.right)]
+        images = [
+            F.interpolate(
+                t[None], size=size, mode='bilinear', align_corners=False, antialias=True)[0].clamp(0, 1)
+            for t in (s.left,s.right)]
         return Sample(*images, **_maps(s, lambda d,v: (_nearest(d, size)*(size[1]/w), _nearest(v, size))))
 
 # %% ../../nbs/17_data.transforms.ipynb #5ccac556
@@ -68,8 +82,10 @@ class VerticalFlip:
     def __init__(self,
         p:float=.5, # how often
     ): self.p = p
-    def __call__(self, s:Sample, rng): return Sample(*[t if t is None else t.flip(-2) for t in s]) if _happens(rng, self.p) else s
+    def __call__(self, s:Sample, rng):
+        return Sample(*[t if t is None else t.flip(-2) for t in s]) if _happens(rng, self.p) else s
 
+# %% ../../nbs/17_data.transforms.ipynb #debf436f
 class SwapFlip:
     "Mirror and exchange the views; a pair without the right view's truth stays as it is"
     def __init__(self,
@@ -79,16 +95,20 @@ class SwapFlip:
         if not _happens(rng, self.p) or s.right_disp is None: return s
         return Sample(*[t.flip(-1) for t in (s.right, s.left, s.right_disp, s.right_valid, s.disp, s.valid)])
 
+# %% ../../nbs/17_data.transforms.ipynb #020d1a1c
 class VerticalOffset:
     "Move the right view up or down by a fraction of a pixel"
     def __init__(self,
         px:float=.5, # largest offset
         p:float=.3,  # how often
     ):
-        _check_range('px', (0,px), 0, 4); self.px,self.p = px,p
+        _check_range('px', (0,px), 0, 4)
+        self.px,self.p = px,p
     def __call__(self, s:Sample, rng):
         if not _happens(rng, self.p): return s
-        dy = _uniform(rng, -self.px, self.px); k = int(dy//1); f = dy-k # content moves down by dy
+        dy = _uniform(rng, -self.px, self.px)
+        k = int(dy//1)
+        f = dy-k # content moves down by dy
         rows = torch.arange(s.right.shape[1])
         def row(offset): return s.right[:,(rows-offset).clamp(0, len(rows)-1)]
         return s._replace(right=(1-f)*row(k)+f*row(k+1))
@@ -102,7 +122,8 @@ class Color:
         hue:float=.05,       # largest turn of hue, of a full turn
         p:float=.8,          # how often
     ):
-        for name,v,top in (('strength',strength,.9), ('difference',difference,.9), ('hue',hue,.5)): _check_range(name, (0,v), 0, top)
+        for name,v,top in (('strength',strength,.9), ('difference',difference,.9), ('hue',hue,.5)):
+            _check_range(name, (0,v), 0, top)
         self.strength,self.difference,self.hue,self.p = strength,difference,hue,p
     def _draw(self, rng, a): return [2**_uniform(rng, -a, a) for _ in range(4)]
     def __call__(self, s:Sample, rng):
@@ -110,7 +131,8 @@ class Color:
         both,hue = self._draw(rng, self.strength),_uniform(rng, -self.hue, self.hue)
         def view(im):
             b,c,sat,g = (x*y for x,y in zip(both, self._draw(rng, self.difference), strict=True))
-            im = TF.adjust_hue(TF.adjust_saturation(TF.adjust_contrast(TF.adjust_brightness(im, b), c), sat), hue)
+            im = TF.adjust_hue(
+                TF.adjust_saturation(TF.adjust_contrast(TF.adjust_brightness(im, b), c), sat), hue)
             return TF.adjust_gamma(im.clamp(0, 1), g).clamp(0, 1)
         return s._replace(left=view(s.left), right=view(s.right))
 
@@ -121,25 +143,31 @@ class Blur:
         sigma=(.1,.9), # px
         p:float=.3,    # how often
     ):
-        _check_range('sigma', sigma, .01, 10); self.sigma,self.p = sigma,p
+        _check_range('sigma', sigma, .01, 10)
+        self.sigma,self.p = sigma,p
     def __call__(self, s:Sample, rng):
         if not _happens(rng, self.p): return s
-        def view(im): v = _uniform(rng, *self.sigma); return TF.gaussian_blur(im, 2*int(3*v)+3, v)
+        def view(im):
+            v = _uniform(rng, *self.sigma)
+            return TF.gaussian_blur(im, 2*int(3*v)+3, v)
         return s._replace(left=view(s.left), right=view(s.right))
 
+# %% ../../nbs/17_data.transforms.ipynb #5b3a2b9b
 class Noise:
     "Sensor noise, drawn for each view"
     def __init__(self,
         sigma=(0.,.03), # of intensity in [0,1]
         p:float=.5,     # how often
     ):
-        _check_range('sigma', sigma, 0, 1); self.sigma,self.p = sigma,p
+        _check_range('sigma', sigma, 0, 1)
+        self.sigma,self.p = sigma,p
     def __call__(self, s:Sample, rng):
         if not _happens(rng, self.p): return s
         v = _uniform(rng, *self.sigma)
         left,right = ((t+v*torch.randn(t.shape, generator=rng)).clamp(0, 1) for t in (s.left,s.right))
         return s._replace(left=left, right=right)
 
+# %% ../../nbs/17_data.transforms.ipynb #74ee5a1d
 class EraseRight:
     "Cover rectangles of the right view by its mean colour: an occlusion that has no other surface"
     def __init__(self,
@@ -147,12 +175,16 @@ class EraseRight:
         most:int=2,     # rectangles
         p:float=.5,     # how often
     ):
-        _check_range('size', size, 1); self.size,self.most,self.p = size,most,p
+        _check_range('size', size, 1)
+        self.size,self.most,self.p = size,most,p
     def __call__(self, s:Sample, rng):
         if not _happens(rng, self.p): return s
-        right = s.right.clone(); _,h,w = right.shape; mean = right.mean((1,2), keepdim=True)
+        right = s.right.clone()
+        _,h,w = right.shape
+        mean = right.mean((1,2), keepdim=True)
         for _ in range(torch.randint(1, self.most+1, (), generator=rng).item()):
-            y,x = (torch.randint(n, (), generator=rng).item() for n in (h,w)); a,b = (round(_uniform(rng, *self.size)) for _ in 'hw')
+            y,x = (torch.randint(n, (), generator=rng).item() for n in (h,w))
+            a,b = (round(_uniform(rng, *self.size)) for _ in 'hw')
             right[:,y:y+a,x:x+b] = mean
         return s._replace(right=right)
 
@@ -168,15 +200,22 @@ def exact_scene(
     def texture(u, v): # smooth colour of the surface point (u,v)
         arg = lambda i: (.1+.5*waves[i,0])*u+(.1+.5*waves[i,1])*v+6.3*waves[i,2]
         return torch.stack([.5+sum(torch.sin(arg(4*c+k)) for k in range(4))/10 for c in range(3)])
-    y,x = torch.meshgrid(torch.arange(h, dtype=torch.float64), torch.arange(w, dtype=torch.float64), indexing='ij')
-    wall_left = 4+.04*x; xl = (x+4)/(1-.04); wall_right = 4+.04*xl # left x of the wall point seen at right x: x = xl-4-.04 xl
+    y,x = torch.meshgrid(
+        torch.arange(h, dtype=torch.float64), torch.arange(w, dtype=torch.float64), indexing='ij')
+    wall_left = 4+.04*x
+    xl = (x+4)/(1-.04)
+    wall_right = 4+.04*xl # left x of the wall point seen at right x: x = xl-4-.04 xl
     def square(cx): return ((cx>=40)&(cx<64)&(y>=12)&(y<36))
     near = 14.
     on_left,on_right = square(x),square(x+near)
-    left = torch.where(on_left, texture(x+500, y), texture(x, y)); right = torch.where(on_right, texture(x+near+500, y), texture(xl, y))
+    left = torch.where(on_left, texture(x+500, y), texture(x, y))
+    right = torch.where(on_right, texture(x+near+500, y), texture(xl, y))
     dl,dr = torch.where(on_left, near, wall_left),torch.where(on_right, near, wall_right)
-    seen_left = (x-dl>=0)&(on_left|~square(x-dl+near)); seen_right = (x+dr<=w-1)&(on_right|~square(xl))
-    return Sample(left.float(), right.float(), (dl*seen_left).float(), seen_left, (dr*seen_right).float(), seen_right)
+    seen_left = (x-dl>=0)&(on_left|~square(x-dl+near))
+    seen_right = (x+dr<=w-1)&(on_right|~square(xl))
+    return Sample(
+        left.float(), right.float(), (dl*seen_left).float(), seen_left, (dr*seen_right).float(),
+        seen_right)
 
 # %% ../../nbs/17_data.transforms.ipynb #5dccd477
 def augment(
@@ -185,12 +224,16 @@ def augment(
 ) -> list:                   # transforms, in order
     "A list for training"
     light = [Color(.2, .05), Noise()]
-    standard = [HorizontalScale(both_axes=True, p=.4), HorizontalScale((.85,1.15), p=.4), SwapFlip(), VerticalFlip(.1), VerticalOffset(), Color(), Blur(), Noise(), EraseRight()]
+    standard = [
+        HorizontalScale(both_axes=True, p=.4), HorizontalScale((.85,1.15), p=.4), SwapFlip(),
+        VerticalFlip(.1), VerticalOffset(), Color(), Blur(), Noise(), EraseRight()]
     steps = pick(dict(none=[], light=light, standard=standard), strength, 'strength of augmentation')
     geometry = (HorizontalScale,SwapFlip,VerticalFlip)
     crop = [RandomCrop(size)] if size else []
-    return [t for t in steps if isinstance(t, geometry)]+crop+[t for t in steps if not isinstance(t, geometry)]
+    return [t for t in steps if isinstance(t, geometry)]+crop+[
+        t for t in steps if not isinstance(t, geometry)]
 
+# %% ../../nbs/17_data.transforms.ipynb #5df18ae3
 def _sample(dataset, i):
     "A `Sample` of any data set"
     if hasattr(dataset, 'sample'): return dataset.sample(i)

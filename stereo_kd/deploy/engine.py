@@ -17,13 +17,16 @@ from ..models.regression import soft_argmax, upsample_scores
 # %% ../../nbs/86_deploy.engine.ipynb #6c6a8b0e
 def _channels_last(v): return v.contiguous(memory_format=torch.channels_last)
 
+# %% ../../nbs/86_deploy.engine.ipynb #f3dc35a6
 def _torch(net, how):
     if how in ('plain','eager'): return Scores(net)
     scores = Scores(fold_bn(net)).eval()
-    if not any(isinstance(m, nn.Conv3d) for m in net.modules()): scores = scores.to(memory_format=torch.channels_last)
+    if not any(isinstance(m, nn.Conv3d) for m in net.modules()):
+        scores = scores.to(memory_format=torch.channels_last)
     run = torch.compile(scores, dynamic=False) if how=='compile' else scores
     def call(left, right):
-        with torch.autocast(left.device.type, torch.bfloat16, enabled=how=='bf16'): return run(_channels_last(left), _channels_last(right)).float()
+        with torch.autocast(left.device.type, torch.bfloat16, enabled=how=='bf16'):
+            return run(_channels_last(left), _channels_last(right)).float()
     return call
 
 # %% ../../nbs/86_deploy.engine.ipynb #b9674826
@@ -33,15 +36,20 @@ class _Graphs:
         self.net,self.session,self.made = net,session,{}
         self.folder,self.files = (like.folder,like.files) if like else (tempfile.TemporaryDirectory(),{})
     def _make(self, size):
-        if size not in self.files: self.files[size] = f"{self.folder.name}/{size[0]}x{size[1]}.onnx"; _graph(self.net, size, 'none').save(self.files[size])
+        if size not in self.files:
+            self.files[size] = f"{self.folder.name}/{size[0]}x{size[1]}.onnx"
+            _graph(self.net, size, 'none').save(self.files[size])
         return self.session(self.files[size])
     def __call__(self, left, right):
         key = (tuple(left.shape[-2:]),torch.get_num_threads())
         if key not in self.made: self.made[key] = self._make(key[0])
         run = self.made[key] # a pair at a time: the graph has a batch of one
-        outs = [torch.from_numpy(run(l[None].numpy(), r[None].numpy())) for l,r in zip(left.float().cpu(), right.float().cpu(), strict=True)]
+        outs = [
+            torch.from_numpy(run(l[None].numpy(), r[None].numpy())) for l,
+            r in zip(left.float().cpu(), right.float().cpu(), strict=True)]
         return outs[0] if len(outs)==1 else torch.cat(outs)
 
+# %% ../../nbs/86_deploy.engine.ipynb #3cfd3253
 def _bf16(path): return openvino_session(path, precision='bf16')
 sessions = dict(onnxruntime=onnxruntime_session, openvino=openvino_session, openvino_bf16=_bf16)
 
@@ -52,14 +60,18 @@ def missing(
     name:str, # of an engine
 ) -> str:     # what it needs and this machine lacks; '' if it can run
     "Why an engine cannot run here"
-    if name=='compile' and not any(shutil.which(c) for c in (os.environ.get('CXX') or 'c++','g++','clang++','cl')): return 'a C++ compiler'
+    if name=='compile' and not any(
+        shutil.which(c) for c in (os.environ.get('CXX') or 'c++','g++','clang++','cl')):
+        return 'a C++ compiler'
     runtime = name.split('_')[0]
     return f"{runtime}: pip install 'stereo_kd[export]'" if name in sessions and runtime not in installed_runtimes() else ''
 
+# %% ../../nbs/86_deploy.engine.ipynb #f93f0bbe
 def list_engines() -> list: # names for `Engine`
     "Engines that this machine has"
     return [e for e in ENGINES if not missing(e)]
 
+# %% ../../nbs/86_deploy.engine.ipynb #063479c1
 class Engine(nn.Module):
     "A network on the engine of a name; called and answering like a network, for inference only"
     def __init__(self,
@@ -71,7 +83,8 @@ class Engine(nn.Module):
         if name not in ENGINES: raise ValueError(f"unknown engine {name!r}; known: {', '.join(ENGINES)}")
         if missing(name): raise ValueError(f"the engine {name!r} needs {missing(name)}")
         self.name,self.max_disp,self.net = name,net.max_disp,net.eval()
-        self.scores = _Graphs(net, sessions[name], like.scores if like and like.name in sessions else None) if name in sessions else _torch(net, name)
+        self.scores = _Graphs(
+            net, sessions[name], like.scores if like and like.name in sessions else None) if name in sessions else _torch(net, name)
 
     @property
     def counts_as(self): return self.net # for `costs`
@@ -80,7 +93,8 @@ class Engine(nn.Module):
     def forward(self, left, right, upto='disparity'):
         check_pair(left, right)
         scores = self.scores(left, right)
-        return StereoOutput([[],[],[scores],[] if upto=='aggregation' else [self.tail(scores, left.shape[-2:])],{}])
+        return StereoOutput(
+            [[],[],[scores],[] if upto=='aggregation' else [self.tail(scores, left.shape[-2:])],{}])
 
     def tail(self, scores, size):
         if self.name=='plain': return soft_argmax(upsample_scores(scores/self.net.tau, self.max_disp, size))

@@ -20,6 +20,8 @@ from torch.nn.modules.conv import _ConvNd
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from ..core import atomic_write, format_table, normalize, parse_size, pick
 from ..data.synthetic import SyntheticPairs
+
+# %% ../../nbs/85_deploy.export.ipynb #0c2b89d0
 from ..models.regression import soft_argmax, upsample_scores
 from ..models.zoo import create_model, list_models, load_model, shipped
 from ..inference.predict import to_image
@@ -34,25 +36,38 @@ def fold_bn(
         names = list(seq._modules)
         for a,b in zip(names, names[1:]):
             conv,norm = seq._modules[a],seq._modules[b]
-            if isinstance(conv, _ConvNd) and isinstance(norm, _BatchNorm): seq._modules[a],seq._modules[b] = fuse_conv_bn_eval(conv, norm, conv.transposed),nn.Identity()
+            if isinstance(conv, _ConvNd) and isinstance(norm, _BatchNorm):
+                seq._modules[a],seq._modules[b] = fuse_conv_bn_eval(conv, norm, conv.transposed),nn.Identity()
     return net.requires_grad_(False)
 
 # %% ../../nbs/85_deploy.export.ipynb #420d3d62
 class Scores(nn.Module):
     "A network up to its last scores: two images in, one tensor out"
-    def __init__(self, net): super().__init__(); self.net = net
+    def __init__(self, net):
+        super().__init__()
+        self.net = net
     def forward(self, left, right): return self.net(left, right, upto='aggregation').aggregation[-1]
 
+# %% ../../nbs/85_deploy.export.ipynb #d91d89a7
 class PlainTail(nn.Module):
     "A network from two images to disparity, in operators that every runtime has"
-    def __init__(self, net): super().__init__(); self.scores,self.max_disp,self.tau = Scores(net),net.max_disp,net.tau
-    def forward(self, left, right): return soft_argmax(upsample_scores(self.scores(left, right)/self.tau, self.max_disp, left.shape[-2:]))
+    def __init__(self, net):
+        super().__init__()
+        self.scores,self.max_disp,self.tau = Scores(net),net.max_disp,net.tau
+    def forward(self, left, right):
+        return soft_argmax(upsample_scores(self.scores(left, right)/self.tau, self.max_disp, left.shape[-2:]))
 
+# %% ../../nbs/85_deploy.export.ipynb #662a0f2e
 @torch.inference_mode(False) # torch cannot trace inside of inference mode, where `predict` and `evaluate` are
 def _graph(net, size, tail):
     module = pick(dict(none=Scores, plain=PlainTail), tail, 'tail')(fold_bn(net).cpu()).eval()
-    pair = tuple(torch.randn(1, 3, *size, generator=torch.Generator().manual_seed(i)) for i in range(2)) # two tensors: one would alias left and right
-    with warnings.catch_warnings(): warnings.simplefilter('ignore'); return torch.onnx.export(module, pair, dynamo=True, input_names=['left','right'], output_names=['scores' if tail=='none' else 'disparity'], verbose=False)
+    # two tensors: one would alias left and right
+    pair = tuple(torch.randn(1, 3, *size, generator=torch.Generator().manual_seed(i)) for i in range(2))
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        return torch.onnx.export(
+            module, pair, dynamo=True, input_names=['left','right'],
+            output_names=['scores' if tail=='none' else 'disparity'], verbose=False)
 
 # %% ../../nbs/85_deploy.export.ipynb #bc25c8a1
 @contextmanager
@@ -72,7 +87,9 @@ def onnxruntime_session(
 ):                    # function of two arrays -> array
     "Run a graph in ONNX Runtime on the CPU"
     import onnxruntime
-    options = onnxruntime.SessionOptions(); options.intra_op_num_threads = threads or torch.get_num_threads(); options.log_severity_level = 3
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads or torch.get_num_threads()
+    options.log_severity_level = 3
     session = onnxruntime.InferenceSession(str(path), options, providers=['CPUExecutionProvider'])
     return lambda left,right: session.run(None, dict(left=left, right=right))[0]
 
@@ -80,16 +97,19 @@ def onnxruntime_session(
 def _cut(model):
     "An OpenVINO graph in two: the layers at the resolution of the images, up to the first strided convolutions, and the rest; in one if there are none"
     import openvino
-    full = min(p.shape[-1] for p in model.inputs); width = lambda port: port.get_shape()[-1]
+    full = min(p.shape[-1] for p in model.inputs)
+    width = lambda port: port.get_shape()[-1]
     convs = [op for op in model.get_ordered_ops() if 'Convolution' in op.get_type_name()]
     if not any(width(op.output(0))>=full for op in convs): return [model]
     ends = [op.output(0) for op in convs if width(op.input(0))>=full>width(op.output(0))]
-    head = openvino.Model(ends, model.get_parameters()).clone(); joints = []
+    head = openvino.Model(ends, model.get_parameters()).clone()
+    joints = []
     for end in ends:
         joints.append(openvino.op.Parameter(openvino.Type.f32, end.get_partial_shape()))
         for to in end.get_target_inputs(): to.replace_source_output(joints[-1].output(0))
     return [head, openvino.Model(model.get_results(), joints)]
 
+# %% ../../nbs/85_deploy.export.ipynb #fd4a25b7
 def openvino_session(
     path,              # an ONNX file
     threads:int=None,  # as torch has, if None
@@ -97,11 +117,18 @@ def openvino_session(
 ):                     # function of two arrays -> array
     "Run a graph in OpenVINO on the CPU"
     import openvino
-    core,options = openvino.Core(),dict(INFERENCE_NUM_THREADS=threads or torch.get_num_threads(), PERFORMANCE_HINT='LATENCY')
-    model = core.read_model(str(path)); parts = [model] if precision=='f32' else _cut(model)
-    with _signal_stack_kept(): parts = [core.compile_model(m, 'CPU', options|dict(INFERENCE_PRECISION_HINT=p)) for m,p in zip(parts, ('f32',precision)[-len(parts):])]
+    core = openvino.Core()
+    options = dict(INFERENCE_NUM_THREADS=threads or torch.get_num_threads(), PERFORMANCE_HINT='LATENCY')
+    model = core.read_model(str(path))
+    parts = [model] if precision=='f32' else _cut(model)
+    with _signal_stack_kept():
+        parts = [
+            core.compile_model(m, 'CPU', options|dict(INFERENCE_PRECISION_HINT=p)) for m,
+            p in zip(parts, ('f32',precision)[-len(parts):])]
     def run(*arrays):
-        for part in parts: arrays = list(part(list(arrays), share_outputs=part is not parts[-1]).values()) # what goes from one to the next needs no copy
+        for part in parts:
+            # what goes from one to the next needs no copy
+            arrays = list(part(list(arrays), share_outputs=part is not parts[-1]).values())
         return arrays[0]
     return run
 
@@ -120,12 +147,17 @@ def parity(
     names=None,    # runtimes; all that are installed if None
 ) -> list:         # a dict for each: runtime, max_px, mean_px, over_0_1 (share of pixels)
     "Disparities of a graph in each runtime against those of torch"
-    net = deepcopy(net).cpu().eval(); left,right = (v.float().cpu() for v in pair); rows = []
+    net = deepcopy(net).cpu().eval()
+    left,right = (v.float().cpu() for v in pair)
+    rows = []
     with torch.no_grad(): want = net(left, right).disparity[-1]
     for n in installed_runtimes() if names is None else names:
         out = torch.from_numpy(np.asarray(pick(runtimes, n, 'runtime')(path)(left.numpy(), right.numpy())))
         off = ((out if out.dim()==3 else net.disparity(out, left.shape[-2:]))-want).abs()
-        rows.append(dict(runtime=n, max_px=off.max().item(), mean_px=off.mean().item(), over_0_1=(off>.1).float().mean().item()))
+        rows.append(
+            dict(
+                runtime=n, max_px=off.max().item(), mean_px=off.mean().item(),
+                over_0_1=(off>.1).float().mean().item()))
     return rows
 
 # %% ../../nbs/85_deploy.export.ipynb #683329aa
@@ -141,12 +173,18 @@ def export_onnx(
     "Write a network as ONNX and compare it with torch in each runtime"
     missing = [m for m in ('onnx','onnxscript') if not find_spec(m)]
     if missing: raise RuntimeError(f"export needs {' and '.join(missing)}: pip install 'stereo_kd[export]'")
-    images = SyntheticPairs(1, size, seed=0, max_disp=net.max_disp).batch([0])[:2] if pair is None else [normalize(to_image(p)[None]) for p in pair]
-    if any(tuple(i.shape[-2:])!=tuple(size) for i in images): raise ValueError(f"pair must be {size[0]}x{size[1]} like the graph, got {'x'.join(map(str, images[0].shape[-2:]))}")
+    images = SyntheticPairs(1, size, seed=0, max_disp=net.max_disp).batch([0])[:2] if pair is None else [
+        normalize(to_image(p)[None]) for p in pair]
+    if any(tuple(i.shape[-2:])!=tuple(size) for i in images):
+        raise ValueError(
+            f"pair must be {size[0]}x{size[1]} like the graph, got {'x'.join(map(str, images[0].shape[-2:]))}")
     with atomic_write(path) as tmp:
-        _graph(net, size, tail).save(str(tmp)); rows = parity(net, tmp, images, names)
+        _graph(net, size, tail).save(str(tmp))
+        rows = parity(net, tmp, images, names)
         bad = [r for r in rows if not r['max_px']<=tolerance] # nan is bad too
-        if bad: raise ValueError(f"{path} was not written: in {bad[0]['runtime']} it is off by up to {bad[0]['max_px']:.3g} px, {tolerance:g} are allowed")
+        if bad:
+            raise ValueError(
+                f"{path} was not written: in {bad[0]['runtime']} it is off by up to {bad[0]['max_px']:.3g} px, {tolerance:g} are allowed")
     return rows
 
 # %% ../../nbs/85_deploy.export.ipynb #3821dc92
@@ -161,6 +199,9 @@ def stereo_export(
 ):
     "Write a network as ONNX, compared with torch in each runtime"
     try:
-        rows = export_onnx(load_model(name), path, parse_size(size), tail, (left,right) if left and right else None)
-        print(f'wrote {path}; against torch:'); print(format_table(rows) if rows else 'no runtime is installed to compare with')
-    except (ValueError, OSError, RuntimeError) as e: raise SystemExit(f"stereo_export: {getattr(e, 'strerror', None) or e}")
+        rows = export_onnx(
+            load_model(name), path, parse_size(size), tail, (left,right) if left and right else None)
+        print(f'wrote {path}; against torch:')
+        print(format_table(rows) if rows else 'no runtime is installed to compare with')
+    except (ValueError, OSError, RuntimeError) as e:
+        raise SystemExit(f"stereo_export: {getattr(e, 'strerror', None) or e}")

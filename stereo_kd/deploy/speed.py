@@ -18,12 +18,17 @@ from ..evaluation.cost import costs, device_name
 from ..core import format_table, parse_size, pick, write_csv
 from ..data.synthetic import DISAGREEMENTS, SyntheticPairs
 from .engine import sessions, Engine
+
+# %% ../../nbs/87_deploy.speed.ipynb #ade41bc3
 from ..models.zoo import create_model, list_models, load_model, shipped
 from ..prune.loop import prune_step, ratio_for
 from ..inference.sgbm import sgbm
 
 # %% ../../nbs/87_deploy.speed.ipynb #eb90722d
-def _ms(f): t = perf_counter(); f(); return 1e3*(perf_counter()-t)
+def _ms(f):
+    t = perf_counter()
+    f()
+    return 1e3*(perf_counter()-t)
 
 def in_turn(
     runs:dict,    # name -> function without arguments
@@ -43,9 +48,12 @@ def roofline(
     threads:int=None, # CPU threads; as torch has, if None
 ) -> dict:            # matmul_gmacs (G multiply-accumulates per second, float32), copy_gbs (GB per second, read and written)
     "What the CPU can do at best"
-    before = torch.get_num_threads(); torch.set_num_threads(threads or before)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads or before)
     try:
-        a,b = torch.randn(2, 1536, 1536); x = torch.randn(2**25); y = torch.empty_like(x)
+        a,b = torch.randn(2, 1536, 1536)
+        x = torch.randn(2**25)
+        y = torch.empty_like(x)
         times = in_turn(dict(matmul=lambda: a@b, copy=lambda: y.copy_(x)), 9, 2)
     finally: torch.set_num_threads(before)
     return dict(matmul_gmacs=1536**3/min(times['matmul'])/1e6, copy_gbs=2*4*2**25/min(times['copy'])/1e6)
@@ -56,9 +64,15 @@ def peak_memory(
 ) -> float: # MiB that a call takes beside what the process holds already; nan elsewhere than on Linux with glibc
     "Peak memory of a call"
     def status(k): return int(next(l for l in open('/proc/self/status') if l.startswith(k)).split()[1])/1024
-    try: ctypes.CDLL(None).malloc_trim(0); open('/proc/self/clear_refs', 'w').write('5'); before = status('VmRSS') # freed memory would be used again unseen
-    except (OSError, TypeError, AttributeError): f(); return float('nan')
-    f(); return status('VmHWM')-before
+    try:
+        ctypes.CDLL(None).malloc_trim(0)
+        open('/proc/self/clear_refs', 'w').write('5')
+        before = status('VmRSS') # freed memory would be used again unseen
+    except (OSError, TypeError, AttributeError):
+        f()
+        return float('nan')
+    f()
+    return status('VmHWM')-before
 
 # %% ../../nbs/87_deploy.speed.ipynb #9d968e57
 def speed_rows(
@@ -73,23 +87,35 @@ def speed_rows(
     rows,exported,before,cv_before = [],{},torch.get_num_threads(),cv2.getNumThreads()
     try:
         for t in threads:
-            torch.set_num_threads(t); cv2.setNumThreads(t); top = roofline(t)
+            torch.set_num_threads(t)
+            cv2.setNumThreads(t)
+            top = roofline(t)
             for size in sizes:
                 left,right = SyntheticPairs(1, size, seed=0, without=DISAGREEMENTS).batch([0])[:2]
-                l8,r8 = ((v[0].permute(1,2,0)-v.min()).div(v.max()-v.min()).mul(255).byte().numpy() for v in (left,right))
+                l8,r8 = (
+                    (v[0].permute(1,2,0)-v.min()).div(v.max()-v.min()).mul(255).byte().numpy()
+                    for v in (left,right))
                 cost = {k:costs(net.eval(), size, 0) for k,net in nets.items()}
                 made,peak = {},{}
                 for k,net in nets.items():
                     for e in engines:
-                        made[k,e] = Engine(net, e, like=exported.get(k)); peak[k,e] = peak_memory(lambda: made[k,e](left, right)) # the first call: a runtime keeps what it took
+                        made[k,e] = Engine(net, e, like=exported.get(k))
+                        # the first call: a runtime keeps what it took
+                        peak[k,e] = peak_memory(lambda: made[k,e](left, right))
                         if e in sessions: exported.setdefault(k, made[k,e])
-                runs = {key:(lambda e=e: e(left, right)) for key,e in made.items()}|{('sgbm '+m,'opencv'):(lambda m=m: sgbm(l8, r8, 192, mode=m, fill=False, pad=left.shape[-1]<=192)) for m in sgbm_modes}
+                runs = {key:(lambda e=e: e(left, right)) for key,e in made.items()}|{
+                    ('sgbm '+m,'opencv'):(
+                        lambda m=m: sgbm(l8, r8, 192, mode=m, fill=False, pad=left.shape[-1]<=192))
+                    for m in sgbm_modes}
                 times = in_turn(runs, n)
                 for (k,e),ms in times.items():
-                    c = cost.get(k, dict(params_m=float('nan'), macs_g=float('nan'), thop_g=float('nan'))); mid = median(ms)
+                    c = cost.get(k, dict(params_m=float('nan'), macs_g=float('nan'), thop_g=float('nan')))
+                    mid = median(ms)
                     rows.append(dict(network=k, engine=e, size='x'.join(map(str, size)), threads=t, params_m=c['params_m'], macs_g=c['macs_g'], thop_g=c['thop_g'], ms=mid, ms_p90=float(np.percentile(ms, 90)),
                                      peak_mib=peak[k,e] if (k,e) in peak else peak_memory(runs[k,e]), utilisation=c['macs_g']/(mid/1e3)/top['matmul_gmacs'], n=n, **top, device=device_name(torch.device('cpu'))))
-    finally: torch.set_num_threads(before); cv2.setNumThreads(cv_before)
+    finally:
+        torch.set_num_threads(before)
+        cv2.setNumThreads(cv_before)
     return rows
 
 # %% ../../nbs/87_deploy.speed.ipynb #fd3448c6
@@ -103,10 +129,13 @@ def rounding_rows(
     n:int=7,              # rounds
 ) -> list:                # a dict for each: round_to (0: unpruned), ratio, kept, ms
     "Time of a network pruned to one size in several roundings"
-    nets,rows = {0:net},[dict(round_to=0, ratio=0., kept=1.)]; whole = sum(p.numel() for p in net.parameters())
+    nets,rows = {0:net},[dict(round_to=0, ratio=0., kept=1.)]
+    whole = sum(p.numel() for p in net.parameters())
     for r in roundings:
-        ratio = ratio_for(net, keep, steps, round_to=r); nets[r] = deepcopy(net)
-        report = prune_step(nets[r], ratio, step=steps, round_to=r); rows.append(dict(round_to=r, ratio=ratio, kept=report['params']/whole))
+        ratio = ratio_for(net, keep, steps, round_to=r)
+        nets[r] = deepcopy(net)
+        report = prune_step(nets[r], ratio, step=steps, round_to=r)
+        rows.append(dict(round_to=r, ratio=ratio, kept=report['params']/whole))
     left,right = SyntheticPairs(1, size, seed=0, without=DISAGREEMENTS).batch([0])[:2]
     times = in_turn({r:(lambda e=Engine(m, engine): e(left, right)) for r,m in nets.items()}, n)
     return [r|dict(ms=median(times[r['round_to']])) for r in rows]
@@ -121,12 +150,17 @@ def versions() -> dict: # package -> version, those that are installed
     def v(p):
         try: return version(p)
         except PackageNotFoundError: return ''
-    return {p:v(p) for p in ('torch','onnxruntime','openvino','numba','opencv-python') if v(p)}|dict(python=platform.python_version())
+    return {
+        p:v(p) for p in (
+            'torch', 'onnxruntime', 'openvino', 'numba', 'opencv-python') if v(p)}|dict(
+                python=platform.python_version())
 
 # %% ../../nbs/87_deploy.speed.ipynb #cb5ba48d
 @call_parse
 def stereo_bench(
-    names:Param("networks: names from list_models(), shipped weights, or files of save_model", str, nargs='+'),
+    names:Param(
+        "networks: names from list_models(), shipped weights, or files of save_model", str,
+        nargs='+'),
     engine:Param("engines, see list_engines()", str, nargs='+')=('folded',),
     size:Param("HEIGHTxWIDTH in pixels", str, nargs='+')=('540x960',),
     threads:Param("CPU threads", int, nargs='+')=(2,),
@@ -136,9 +170,16 @@ def stereo_bench(
 ):
     "Print parameters, multiply-accumulates, latency and peak memory of networks on engines"
     try:
-        nets = {k:load_model(k) if k in shipped() or k not in list_models() else create_model(k) for k in names}
+        nets = {
+            k:load_model(k) if k in shipped() or k not in list_models() else create_model(k)
+            for k in names}
         rows = speed_rows(nets, engine, [parse_size(s) for s in size], threads, sgbm, n)
-        print(format_table([{k:v for k,v in r.items() if k not in ('device','n','matmul_gmacs','copy_gbs')} for r in rows]))
-        print(f"params in M, macs (true) and thop in G per pair, ms per call, utilisation: share of the matrix product's rate; {rows[0]['device']}, {rows[0]['matmul_gmacs']:.0f} GMAC/s, {rows[0]['copy_gbs']:.0f} GB/s; {', '.join(f'{k} {v}' for k,v in versions().items())}")
+        print(
+            format_table(
+                [
+                    {k:v for k,v in r.items() if k not in ('device','n','matmul_gmacs','copy_gbs')}
+                    for r in rows]))
+        print(
+            f"params in M, macs (true) and thop in G per pair, ms per call, utilisation: share of the matrix product's rate; {rows[0]['device']}, {rows[0]['matmul_gmacs']:.0f} GMAC/s, {rows[0]['copy_gbs']:.0f} GB/s; {', '.join(f'{k} {v}' for k,v in versions().items())}")
         if o: write_csv(rows, o)
     except (ValueError, OSError) as e: raise SystemExit(f"stereo_bench: {getattr(e, 'strerror', None) or e}")

@@ -20,6 +20,7 @@ class EvaluatedPixels(NamedTuple):
     truth:np.ndarray   # (N,), px
     objects:np.ndarray # bool (N,): on a car; all false where that is not known
 
+# %% ../../nbs/81_evaluation.benchmarks.ipynb #53dcd95b
 def evaluated_pixels(
     est:np.ndarray,          # estimate (H,W), px; nan or inf where there is none
     truth:np.ndarray,        # (H,W), px; nan where unknown or not to be judged
@@ -29,13 +30,16 @@ def evaluated_pixels(
     "Estimate beside truth"
     est,truth = np.array(est, np.float64),np.asarray(truth, np.float64)
     for name,x in dict(truth=truth, **({} if objects is None else dict(objects=objects))).items():
-        if x.shape!=est.shape: raise ValueError(f"est {est.shape} and {name} {x.shape} must have the same shape")
+        if x.shape!=est.shape:
+            raise ValueError(f"est {est.shape} and {name} {x.shape} must have the same shape")
     est[~np.isfinite(est)] = np.nan
     if ndisp: est = np.clip(est, 0, ndisp)
     known = np.isfinite(truth)
     cars = np.zeros(est.shape, bool) if objects is None else np.asarray(objects)>0
-    return EvaluatedPixels(est[known], fill_background(est)[known].astype(np.float64), truth[known], cars[known])
+    return EvaluatedPixels(
+        est[known], fill_background(est)[known].astype(np.float64), truth[known], cars[known])
 
+# %% ../../nbs/81_evaluation.benchmarks.ipynb #07fb3984
 def pool_pixels(
     parts, # `Judged` of several images
 ) -> EvaluatedPixels:
@@ -50,6 +54,7 @@ def _mean(x): return float(x.mean()) if len(x) else float('nan')
 # %% ../../nbs/81_evaluation.benchmarks.ipynb #37160ee2
 def _outlier(est, truth): return _above(est, truth, 3)&~(np.abs(est-truth)<=.05*truth)
 
+# %% ../../nbs/81_evaluation.benchmarks.ipynb #d11f9c7b
 def kitti2015_scores(
     p:EvaluatedPixels, # of one image, or of all together
 ) -> dict:    # percent: D1 of all pixels, background, cars; D1 where there was an estimate; density
@@ -58,13 +63,16 @@ def kitti2015_scores(
     return dict(d1_all=_percent(wrong), d1_bg=_percent(wrong[~p.objects]), d1_fg=_percent(wrong[p.objects]),
                 d1_est=_percent(_outlier(p.est, p.truth)[given]), density=_percent(given))
 
+# %% ../../nbs/81_evaluation.benchmarks.ipynb #896dc437
 def kitti2012_scores(
     p:EvaluatedPixels, # of one image, or of all together
 ) -> dict:    # percent above 2 to 5 px and mean error (px), of all pixels and of those with an estimate; density
     "KITTI 2012: absolute thresholds"
     given,out = np.isfinite(p.est),{}
     for name,est,truth in (('all',p.filled,p.truth), ('est',p.est[given],p.truth[given])):
-        out |= {f'above{t}_{name}':_percent(_above(est, truth, t)) for t in (2,3,4,5)} | {f'avg_{name}':_mean(np.abs(est-truth))}
+        out |= {
+            f'above{t}_{name}':_percent(_above(est, truth, t)) for t in (2,3,4,5)} | {
+                f'avg_{name}':_mean(np.abs(est-truth))}
     return out|dict(density=_percent(given))
 
 # %% ../../nbs/81_evaluation.benchmarks.ipynb #8c512c93
@@ -72,7 +80,8 @@ def middlebury_scores(
     p:EvaluatedPixels, # of one scene, made with its `ndisp`
 ) -> dict:    # percent bad0.5 bad1 bad2 bad4 and invalid; avgerr, rms, A50 A90 A95 A99 in px
     "Middlebury v3, and ETH3D, which has the same figures"
-    given = np.isfinite(p.est); err = np.abs(p.est-p.truth)[given]
+    given = np.isfinite(p.est)
+    err = np.abs(p.est-p.truth)[given]
     bad = {f'bad{t:g}':_percent(_above(p.est, p.truth, t)) for t in (.5,1,2,4)}
     quantiles = {f'A{q}':float(np.quantile(err, q/100)) if len(err) else float('nan') for q in (50,90,95,99)}
     return dict(bad, invalid=100-_percent(given), avgerr=_mean(err), rms=_mean(err**2)**.5, **quantiles)
@@ -91,6 +100,7 @@ benchmarks = {
     'eth3d':      Benchmark(middlebury_scores, False, 'bad1'),
 }
 
+# %% ../../nbs/81_evaluation.benchmarks.ipynb #f398a276
 def benchmark_metrics(
     name:str, # one of `benchmarks`
     parts,    # `Judged` of each image

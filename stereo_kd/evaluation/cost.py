@@ -29,7 +29,8 @@ def thop_ops(
     out:Tensor,       # what it returned
 ) -> int:             # MACs as the thop package counts them; 0 for layers outside of the table above
     "Cost of one call of one layer in thop's counting"
-    if isinstance(module, _ConvNd): return out.numel()*(module.in_channels//module.groups)*prod(module.kernel_size)
+    if isinstance(module, _ConvNd):
+        return out.numel()*(module.in_channels//module.groups)*prod(module.kernel_size)
     if isinstance(module, _BatchNorm): return out.numel()*(4 if module.affine else 2)
     if isinstance(module, nn.Linear): return out.numel()*module.in_features
     return 0
@@ -43,18 +44,28 @@ def _trace(net, inputs):
         def settle():
             nonlocal seen
             total = counter.get_total_flops()
-            costs[stack[-1]][0] += total-seen; seen = total
-        def enter(m, *_): settle(); stack.append(names[m])
+            costs[stack[-1]][0] += total-seen
+            seen = total
+        def enter(m, *_):
+            settle()
+            stack.append(names[m])
         def leave(m, _, out):
-            settle(); cost = costs[stack.pop()]
+            settle()
+            cost = costs[stack.pop()]
             cost[1] += thop_ops(m, out)
             cost[2] = sum(p.numel() for p in m.parameters(recurse=False))
         def aside(stage): # its own work goes to None, that of its layers to the layers
             def run(*args):
-                settle(); stack.append(None); out = stage(*args)
-                settle(); stack.pop(); return out
+                settle()
+                stack.append(None)
+                out = stage(*args)
+                settle()
+                stack.pop()
+                return out
             return run
-        for m in names: m.register_forward_pre_hook(enter); m.register_forward_hook(leave)
+        for m in names:
+            m.register_forward_pre_hook(enter)
+            m.register_forward_hook(leave)
         for s in ('cost_volume','disparity'):
             if hasattr(net, s): setattr(net, s, aside(getattr(net, s)))
         net(*inputs)
@@ -63,11 +74,13 @@ def _trace(net, inputs):
 
 # %% ../../nbs/80_evaluation.cost.ipynb #14c3eae5
 def _dtype(net): return next((p.dtype for p in net.parameters() if p.is_floating_point()), torch.float32)
+
 def _inputs(shapes, device, dtype):
     g = torch.Generator().manual_seed(0) # the caller's random numbers stay as they are
     if torch.device(device).type=='meta': return [torch.empty(s, device='meta', dtype=dtype) for s in shapes]
     return [torch.randn(s, generator=g).to(device, dtype) for s in shapes]
 
+# %% ../../nbs/80_evaluation.cost.ipynb #eafe1e7c
 def _profile(net, size, shapes=None):
     shapes = shapes or [(1,3,*size)]*2
     for device in ('meta','cpu'):
@@ -133,7 +146,8 @@ def _timings(net, pair, n, warmup, device):
     ms = []
     with torch.inference_mode():
         for i in range(warmup+n):
-            _sync(device); start = time.perf_counter()
+            _sync(device)
+            start = time.perf_counter()
             net(*pair)
             _sync(device)
             if i>=warmup: ms.append(1e3*(time.perf_counter()-start))
@@ -151,7 +165,8 @@ def latency(
 ) -> dict:            # ms_median ms_p90 (per call) n warmup device device_name threads batch size dtype
     "Time of a forward pass on random pairs"
     if n<1 or warmup<0 or batch<1 or (threads is not None and threads<1):
-        raise ValueError(f"n, batch and threads must be at least 1 and warmup 0, got {n}, {batch}, {threads} and {warmup}")
+        raise ValueError(
+            f"n, batch and threads must be at least 1 and warmup 0, got {n}, {batch}, {threads} and {warmup}")
     home = next((p.device for p in net.parameters()), torch.device('cpu'))
     device = torch.device(device or home)
     if device!=home: net = deepcopy(net).to(device)
@@ -163,7 +178,8 @@ def latency(
     finally:
         torch.set_num_threads(before)
         for m,mode in modes.items(): m.training = mode
-    return dict(ms_median=float(np.median(ms)), ms_p90=float(np.percentile(ms, 90)), n=n, warmup=warmup, device=device.type,
+    return dict(ms_median=float(np.median(ms)), ms_p90=float(
+        np.percentile(ms, 90)), n=n, warmup=warmup, device=device.type,
                 device_name=device_name(device), threads=used, batch=batch, size='x'.join(map(str, size)), dtype=str(_dtype(net)).split('.')[1])
 
 # %% ../../nbs/80_evaluation.cost.ipynb #72749335
@@ -176,5 +192,7 @@ def costs(
     "What a network costs, each number with its conditions"
     counted = getattr(net, 'counts_as', net) # an engine counts as the network it runs
     flops,thop,_ = map(sum, zip(*_profile(counted, size).values()))
-    row = dict(params_m=count_params(counted)/1e6, macs_g=flops/2e9, thop_g=thop/1e9, size='x'.join(map(str, size)))
+    row = dict(
+        params_m=count_params(counted)/1e6, macs_g=flops/2e9, thop_g=thop/1e9,
+        size='x'.join(map(str, size)))
     return row|latency(net, size, n, **dict(warmup=2)|kwargs) if n else row

@@ -54,18 +54,27 @@ def evaluate(
 # %% ../../nbs/83_evaluation.evaluate.ipynb #ddfaef03
 REAL = { # folder and reader by name
     'Middlebury v3 Q': ('middlebury', middlebury), 'Middlebury v3 Q noc': ('middlebury', partial(middlebury, mask='noc')), 'cones, teddy': ('middlebury', partial(middlebury, edition='2003')),
-    'Reindeer': ('middlebury', partial(middlebury, edition='2005')), 'venus': ('middlebury', partial(middlebury, edition='2001')),
-    'KITTI 2015 occ': ('kitti2015', kitti2015), 'KITTI 2015 noc': ('kitti2015', partial(kitti2015, mask='noc')), 'KITTI 2012': ('kitti2012', kitti2012)}
+    'Reindeer': (
+        'middlebury', partial(middlebury, edition='2005')), 'venus': (
+            'middlebury', partial(middlebury, edition='2001')),
+    'KITTI 2015 occ': ('kitti2015', kitti2015), 'KITTI 2015 noc': (
+        'kitti2015', partial(kitti2015, mask='noc')), 'KITTI 2012': ('kitti2012', kitti2012)}
+
+# %% ../../nbs/83_evaluation.evaluate.ipynb #58869292
 VISIBLE = ('Middlebury v3 Q noc','cones, teddy','KITTI 2015 noc') # what experiments print
 
+# %% ../../nbs/83_evaluation.evaluate.ipynb #bb2bae48
 def real_pairs(
     *names, # keys of `REAL`; `VISIBLE` if none
 ) -> dict:  # name -> data set; those whose folder is there, none at all without `STEREO_KD_REAL`
     "Real frames with truth, where the environment says that there are some"
-    root = os.environ.get('STEREO_KD_REAL'); wanted = {n: pick(REAL, n, 'set of real pairs') for n in names or VISIBLE}
+    root = os.environ.get('STEREO_KD_REAL')
+    wanted = {n: pick(REAL, n, 'set of real pairs') for n in names or VISIBLE}
     with warnings.catch_warnings():
         warnings.simplefilter('ignore', IncompleteWarning) # a few frames of each set are enough
-        return {n: read(Path(root)/folder) for n,(folder,read) in wanted.items() if root and (Path(root)/folder).is_dir()}
+        return {
+            n: read(Path(root)/folder) for n, (folder,read) in wanted.items() if root
+            and (Path(root)/folder).is_dir()}
 
 # %% ../../nbs/83_evaluation.evaluate.ipynb #a4346004
 def compare(
@@ -75,14 +84,24 @@ def compare(
     path=None,        # also save the figure here
 ):
     "Left image, truth, and for each network its disparity above its error"
-    n = len(nets)+1; fig,axes = plt.subplots(2*len(pairs), n, figsize=(2.5*n, 2.7*len(pairs)), squeeze=False, layout='constrained', dpi=60)
+    n = len(nets)+1
+    fig,axes = plt.subplots(
+        2*len(pairs), n, figsize=(2.5*n, 2.7*len(pairs)), squeeze=False, layout='constrained',
+        dpi=60)
     for k,(left,right,disp,valid) in enumerate(pairs):
-        top,low = axes[2*k],axes[2*k+1]; known = disp.where(valid, float('nan')); lim = dict(vmin=0, vmax=float(disp.max()))
-        low[0].imshow(denormalize(left).clamp(0,1).permute(1,2,0)); top[0].imshow(known, cmap='turbo', **lim); top[0].set_title(f'truth, to {disp.max():.0f} px', fontsize=7)
+        top,low = axes[2*k],axes[2*k+1]
+        known = disp.where(valid, float('nan'))
+        lim = dict(vmin=0, vmax=float(disp.max()))
+        low[0].imshow(denormalize(left).clamp(0,1).permute(1,2,0))
+        top[0].imshow(known, cmap='turbo', **lim)
+        top[0].set_title(f'truth, to {disp.max():.0f} px', fontsize=7)
         for j,(name,net) in enumerate(nets.items(), 1):
-            pred,*_ = next(predictions(net, [(left,right,disp,valid)])); err = (pred[0]-known).abs()
-            top[j].imshow(pred[0], cmap='turbo', **lim); shown = low[j].imshow(err, cmap='inferno', vmin=0, vmax=max_error)
-            top[j].set_title(name, fontsize=7); low[j].set_title(f'error, mean {err[valid].mean():.2f} px', fontsize=7)
+            pred,*_ = next(predictions(net, [(left,right,disp,valid)]))
+            err = (pred[0]-known).abs()
+            top[j].imshow(pred[0], cmap='turbo', **lim)
+            shown = low[j].imshow(err, cmap='inferno', vmin=0, vmax=max_error)
+            top[j].set_title(name, fontsize=7)
+            low[j].set_title(f'error, mean {err[valid].mean():.2f} px', fontsize=7)
     for a in axes.flat: a.axis('off')
     fig.colorbar(shown, ax=axes, shrink=.6, label='error (px)')
     if path: fig.savefig(path, dpi=110, bbox_inches='tight')
@@ -102,6 +121,8 @@ from ..data.files import PairFiles
 from ..data.io import read_disparity, read_pixels
 from ..data.loaders import readers
 from ..metrics import Meter
+
+# %% ../../nbs/83_evaluation.evaluate.ipynb #4cad5eb2
 from ..models.zoo import load_model
 from ..inference.predict import predict, DEFAULT_MODEL
 from .submit import submissions, write_submission
@@ -113,17 +134,21 @@ def from_model(
 ):                  # function of a `PairFile` -> disparity (H,W), seconds
     "Estimates of a network"
     def estimate(f):
-        start = time.perf_counter(); disp = predict(net, f.left, f.right, scale)
+        start = time.perf_counter()
+        disp = predict(net, f.left, f.right, scale)
         return disp,time.perf_counter()-start
     return estimate
 
+# %% ../../nbs/83_evaluation.evaluate.ipynb #e68903af
 def from_folder(
     folder, # holds NAME.pfm, NAME.png (16 bit, x 256) or NAME.npy for every frame
 ):          # function of a `PairFile` -> disparity (H,W), nan where there is none; nan seconds
     "Estimates that lie on disk"
     def estimate(f):
         found = [p for s in ('.pfm','.png','.npy') if (p:=Path(folder)/f'{f.name}{s}').exists()]
-        if len(found)!=1: raise ValueError(f"{folder} has {len(found) or 'no'} estimates of {f.name}: expected one of {f.name}.pfm, .png or .npy")
+        if len(found)!=1:
+            raise ValueError(
+                f"{folder} has {len(found) or 'no'} estimates of {f.name}: expected one of {f.name}.pfm, .png or .npy")
         return read_disparity(found[0]),float('nan')
     return estimate
 
@@ -132,14 +157,20 @@ def _judged(pairs, i, est):
     "Official list of pixels, and truth (H,W)"
     f,truth = pairs.files[i],pairs.truth(i)
     if truth is None: raise ValueError(f"{f.left} has no truth; only a submission can be made of it")
-    if est.shape!=truth.shape: raise ValueError(f"the estimate of {f.name} is {est.shape}, its truth {truth.shape}")
+    if est.shape!=truth.shape:
+        raise ValueError(f"the estimate of {f.name} is {est.shape}, its truth {truth.shape}")
     objects = read_pixels(f.objects) if f.objects else None
     return evaluated_pixels(est, truth, objects, f.ndisp if pairs.name=='middlebury' else 0),truth
 
+# %% ../../nbs/83_evaluation.evaluate.ipynb #13adff68
 def _meter(est, truth):
-    m = Meter(); m.add(torch.from_numpy(fill_holes(est)), torch.from_numpy(np.nan_to_num(truth)), torch.from_numpy(np.isfinite(truth)))
+    m = Meter()
+    m.add(
+        torch.from_numpy(fill_holes(est)), torch.from_numpy(np.nan_to_num(truth)),
+        torch.from_numpy(np.isfinite(truth)))
     return m
 
+# %% ../../nbs/83_evaluation.evaluate.ipynb #2c236096
 def score(
     pairs:PairFiles,    # with truth
     estimate,           # function of a `PairFile`, see `from_model` and `from_folder`
@@ -149,11 +180,20 @@ def score(
     whole,parts,rows = Meter(),[],[]
     for i in progress_bar(range(len(pairs)), leave=False) if progress else range(len(pairs)):
         est,seconds = estimate(pairs.files[i])
-        part,truth = _judged(pairs, i, est); m = _meter(est, truth)
-        whole.rows += m.rows; parts.append(part)
-        rows.append(dict(name=pairs.files[i].name, **{k:m.result()[k] for k in ('epe','bad1','bad2','bad3','d1')}, density=100*float(np.isfinite(part.est).mean()), seconds=seconds))
-    figures = {f'{pairs.name}:{k}':v for k,v in benchmark_metrics(pairs.name, parts).items()} if pairs.name in benchmarks else {}
-    return dict(set=pairs.name, mask=pairs.mask, **whole.result(), seconds=float(np.mean([r['seconds'] for r in rows])), **figures),rows
+        part,truth = _judged(pairs, i, est)
+        m = _meter(est, truth)
+        whole.rows += m.rows
+        parts.append(part)
+        rows.append(
+            dict(
+                name=pairs.files[i].name,
+                **{k:m.result()[k] for k in ('epe','bad1','bad2','bad3','d1')},
+                density=100*float(np.isfinite(part.est).mean()), seconds=seconds))
+    figures = {
+        f'{pairs.name}:{k}':v for k, v in benchmark_metrics(pairs.name, parts).items()} if pairs.name in benchmarks else {}
+    return dict(
+        set=pairs.name, mask=pairs.mask, **whole.result(),
+        seconds=float(np.mean([r['seconds'] for r in rows])), **figures),rows
 
 # %% ../../nbs/83_evaluation.evaluate.ipynb #d168946e
 def open_pairs(
@@ -168,10 +208,13 @@ def open_pairs(
     if split: pairs = pairs.split(split)
     return pairs.subset(range(min(n, len(pairs)))) if n else pairs
 
+# %% ../../nbs/83_evaluation.evaluate.ipynb #1d7601d8
 def _estimates(model, folder, scale, device):
     if folder and model: raise ValueError("pass --model or --folder, not both")
-    return from_folder(folder) if folder else from_model(load_model(model or DEFAULT_MODEL).to(device or 'cpu'), scale)
+    return from_folder(folder) if folder else from_model(
+        load_model(model or DEFAULT_MODEL).to(device or 'cpu'), scale)
 
+# %% ../../nbs/83_evaluation.evaluate.ipynb #2d456f37
 def submit(
     path,             # zip file
     pairs:PairFiles,  # the test part of a benchmark
@@ -187,11 +230,14 @@ def submit(
         maps[prefix+f.name],sizes[prefix+f.name] = fill_holes(d),read_pixels(f.left).shape[:2]
     write_submission(path, pairs.name, maps, seconds, sizes, method)
 
+# %% ../../nbs/83_evaluation.evaluate.ipynb #51ad82e2
 def report(
     whole:dict, # see `score`
 ) -> str:       # a few lines
     "What a person wants to read of a score"
-    ours = ', '.join(f"{k} {whole[k]:.3f}{' px' if k=='epe' else ' %'}" for k in ('epe','bad1','bad2','bad3','d1'))
+    ours = ', '.join(
+        f"{k} {whole[k]:.3f}{' px' if k=='epe' else ' %'}"
+        for k in ('epe','bad1','bad2','bad3','d1'))
     figures = ', '.join(f"{k.split(':')[1]} {v:.3f}" for k,v in whole.items() if ':' in k)
     return f"{whole['set']}, mask {whole['mask']}, {whole['n_images']} frames, {whole['n_pixels']} px\n  holes filled, pooled: {ours}"+(f"\n  as the benchmark counts: {figures}" if figures else '')
 
@@ -215,10 +261,13 @@ def stereo_eval(
 ):
     "Errors of a network, or of a folder of disparity files, on a data set"
     try:
-        pairs = open_pairs(dataset, root, split, n, mask=mask, part=part, edition=edition, resolution=resolution)
+        pairs = open_pairs(
+            dataset, root, split, n, mask=mask, part=part, edition=edition, resolution=resolution)
         estimate = _estimates(model, folder, scale, device)
         if submission:
-            submit(submission, pairs, estimate, f"{part or 'training'}{resolution or 'Q'}/" if dataset=='middlebury' else '')
+            submit(
+                submission, pairs, estimate, f"{part or 'training'}{resolution or 'Q'}/"
+                if dataset=='middlebury' else '')
             return print(f'{submission}: {len(pairs)} frames of {dataset}')
         whole,rows = score(pairs, estimate)
         if o: write_csv(rows, o)

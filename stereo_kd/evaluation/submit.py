@@ -19,10 +19,19 @@ def _kitti(folder):
     return files
 
 def _pfm(d): return f'Pf\n{d.shape[1]} {d.shape[0]}\n-1.0\n'.encode()+d[::-1].astype('<f4').tobytes()
-def _middlebury(name, d, method, seconds): return {f'{name}/disp0{method}.pfm':_pfm(d), f'{name}/time{method}.txt':f'{seconds:.4f}'.encode()}
-def _eth3d(name, d, method, seconds): return {f'low_res_two_view/{name}.pfm':_pfm(d), f'low_res_two_view/{name}.txt':f'runtime {seconds:.4f}'.encode()}
 
-submissions = { # name -> (files of a frame, frames that the server wants or None, largest disparity, whether the runtime is part of it)
+def _middlebury(name, d, method, seconds):
+    return {f'{name}/disp0{method}.pfm':_pfm(d), f'{name}/time{method}.txt':f'{seconds:.4f}'.encode()}
+
+# %% ../../nbs/82_evaluation.submit.ipynb #be84fae2
+def _eth3d(name, d, method, seconds):
+    return {
+        f'low_res_two_view/{name}.pfm':_pfm(d),
+        f'low_res_two_view/{name}.txt':f'runtime {seconds:.4f}'.encode()}
+
+# %% ../../nbs/82_evaluation.submit.ipynb #434e3465
+# name -> (files of a frame, frames that the server wants or None, largest disparity, whether the runtime is part of it)
+submissions = {
     'kitti2015': (_kitti('disp_0/'), [f'{i:06d}_10' for i in range(200)], 255.99, False),
     'kitti2012': (_kitti(''), [f'{i:06d}_10' for i in range(195)], 255.99, False),
     'middlebury': (_middlebury, 15, float('inf'), True),
@@ -32,24 +41,38 @@ submissions = { # name -> (files of a frame, frames that the server wants or Non
 # %% ../../nbs/82_evaluation.submit.ipynb #506d2385
 def _first(names): return ', '.join(names[:3])+(' ...' if len(names)>3 else '')
 
+# %% ../../nbs/82_evaluation.submit.ipynb #5853ab06
 def _check_frames(benchmark, maps, wanted):
     if isinstance(wanted, list):
-        missing,extra = [n for n in wanted if n not in maps],[n for n in maps if n not in set(wanted)]
-        if missing: raise ValueError(f"{benchmark}: {len(missing)} of {len(wanted)} frames are missing: {_first(missing)}")
-        if extra: raise ValueError(f"{benchmark}: {len(extra)} frames are not part of the test set: {_first(extra)}")
+        missing = [n for n in wanted if n not in maps]
+        extra = [n for n in maps if n not in set(wanted)]
+        if missing:
+            raise ValueError(
+                f"{benchmark}: {len(missing)} of {len(wanted)} frames are missing: {_first(missing)}")
+        if extra:
+            raise ValueError(
+                f"{benchmark}: {len(extra)} frames are not part of the test set: {_first(extra)}")
     elif benchmark=='middlebury':
         parts = {n.rpartition('/')[0] for n in maps}
-        if not parts<={a+b for a in ('training','test') for b in 'QHF'} or len({p[-1:] for p in parts})!=1: raise ValueError(f"middlebury: frames must be named like testH/SCENE, in one resolution, got {_first(list(maps))}")
+        if not parts<={a+b for a in ('training','test') for b in 'QHF'} or len({p[-1:] for p in parts})!=1:
+            raise ValueError(
+                f"middlebury: frames must be named like testH/SCENE, in one resolution, got {_first(list(maps))}")
         for p in parts:
             n = sum(k.startswith(p+'/') for k in maps)
             if n!=wanted: raise ValueError(f"middlebury: {p} has {n} scenes, the server wants {wanted}")
     elif len(maps)!=wanted: raise ValueError(f"{benchmark}: {len(maps)} frames, the server wants {wanted}")
 
+# %% ../../nbs/82_evaluation.submit.ipynb #db4065c4
 def _check_map(benchmark, name, d, size, most):
     if d.ndim!=2: raise ValueError(f"{benchmark} {name}: a map must be (H,W), got {d.shape}")
-    if size and d.shape!=tuple(size): raise ValueError(f"{benchmark} {name}: the map is {d.shape}, the image {tuple(size)}")
-    if not np.isfinite(d).all(): raise ValueError(f"{benchmark} {name}: {int((~np.isfinite(d)).sum())} pixels are not finite; fill them with fill_background or fill_holes")
-    if d.min()<0 or d.max()>most: raise ValueError(f"{benchmark} {name}: disparities from {d.min():g} to {d.max():g} px, allowed are 0 to {most:g}")
+    if size and d.shape!=tuple(size):
+        raise ValueError(f"{benchmark} {name}: the map is {d.shape}, the image {tuple(size)}")
+    if not np.isfinite(d).all():
+        raise ValueError(
+            f"{benchmark} {name}: {int((~np.isfinite(d)).sum())} pixels are not finite; fill them with fill_background or fill_holes")
+    if d.min()<0 or d.max()>most:
+        raise ValueError(
+            f"{benchmark} {name}: disparities from {d.min():g} to {d.max():g} px, allowed are 0 to {most:g}")
 
 # %% ../../nbs/82_evaluation.submit.ipynb #2a4cbbc2
 def write_submission(
@@ -62,11 +85,15 @@ def write_submission(
 ):
     "Check all maps, then write the zip"
     files,wanted,most,timed = pick(submissions, benchmark, 'benchmark')
-    if not method.replace('_', '').replace('-', '').isalnum(): raise ValueError(f"method must be letters, digits, _ or -, got {method!r}")
+    if not method.replace('_', '').replace('-', '').isalnum():
+        raise ValueError(f"method must be letters, digits, _ or -, got {method!r}")
     _check_frames(benchmark, maps, wanted)
     for n,d in maps.items():
         _check_map(benchmark, n, np.asarray(d), (sizes or {}).get(n), most)
-        if timed and not 0<(seconds or {}).get(n, 0)<1e6: raise ValueError(f"{benchmark} {n}: the runtime in seconds must be positive, got {(seconds or {}).get(n)}")
+        if timed and not 0<(seconds or {}).get(n, 0)<1e6:
+            raise ValueError(
+                f"{benchmark} {n}: the runtime in seconds must be positive, got {(seconds or {}).get(n)}")
     with atomic_write(path) as tmp, zipfile.ZipFile(tmp, 'w', zipfile.ZIP_DEFLATED) as z:
         for n,d in maps.items():
-            for file,data in files(n, np.asarray(d, np.float32), method, (seconds or {}).get(n)).items(): z.writestr(file, data)
+            for file,data in files(n, np.asarray(d, np.float32), method, (seconds or {}).get(n)).items():
+                z.writestr(file, data)

@@ -17,12 +17,14 @@ def _fill_rows(d):
     framed = np.pad(d, ((0,0),(1,1)), constant_values=np.nan) # index -1 and W find nan
     return np.fmin(np.take_along_axis(framed, left+1, 1), np.take_along_axis(framed, right+1, 1))
 
+# %% ../../nbs/66_inference.holes.ipynb #004eb769
 def _start(disp):
     d = np.array(disp, np.float32)
     if d.ndim!=2: raise ValueError(f"disp must be (H,W), got {d.shape}")
     d[~np.isfinite(d)] = np.nan
     return d
 
+# %% ../../nbs/66_inference.holes.ipynb #eea27c61
 def fill_background(
     disp:np.ndarray, # (H,W) in px; nan or inf where unknown
 ) -> np.ndarray:     # float32 (H,W); nan only in rows without any estimate between others that have some

@@ -27,17 +27,22 @@ def unconfirmed(
 ) -> np.ndarray:           # bool (H,W)
     "Pixels of the left view whose disparity the right view does not confirm: hidden there, outside of it, or wrong"
     disp,disp_right = np.asarray(disp, np.float32),np.asarray(disp_right, np.float32)
-    if disp.ndim!=2 or disp.shape!=disp_right.shape: raise ValueError(f"disp and disp_right must be (H,W) of one size, got {disp.shape} and {disp_right.shape}")
-    at = np.arange(disp.shape[1])-disp; there = np.clip(np.round(at), 0, disp.shape[1]-1).astype(int)
+    if disp.ndim!=2 or disp.shape!=disp_right.shape:
+        raise ValueError(
+            f"disp and disp_right must be (H,W) of one size, got {disp.shape} and {disp_right.shape}")
+    at = np.arange(disp.shape[1])-disp
+    there = np.clip(np.round(at), 0, disp.shape[1]-1).astype(int)
     return (at<-.5)|(np.abs(np.take_along_axis(disp_right, there, 1)-disp)>most)
 
+# %% ../../nbs/69_inference.left_right.ipynb #58d4139b
 def fill_border(
     disp:np.ndarray,       # (H,W), px, of the left view
     disp_right:np.ndarray, # (H,W), px, of the right view
     most:float=1.,         # px by which the two may differ
 ) -> np.ndarray:           # float32 (H,W)
     "Continue confirmed disparities to where the right view ends, by KITTI's background rule; all else is left as it is"
-    doubt = unconfirmed(disp, disp_right, most); beside = fill_holes(np.where(doubt, np.nan, disp))
+    doubt = unconfirmed(disp, disp_right, most)
+    beside = fill_holes(np.where(doubt, np.nan, disp))
     return np.where(doubt & (np.arange(disp.shape[1])<beside), beside, disp).astype(np.float32)
 
 # %% ../../nbs/69_inference.left_right.ipynb #088239b5
@@ -49,4 +54,5 @@ def refine(
 ) -> np.ndarray:      # float32 (H,W)
     "Outlines put where the picture has them; with the right view's disparity, the border continued too"
     if disp_right is None: return weighted_median_filter(disp, image)
-    return weighted_median_filter(fill_border(disp, disp_right), image, np.where(unconfirmed(disp, disp_right), doubt, 1))
+    return weighted_median_filter(
+        fill_border(disp, disp_right), image, np.where(unconfirmed(disp, disp_right), doubt, 1))

@@ -18,6 +18,8 @@ from ..core import evaluating, normalize
 from ..data.io import read_image, write_bytes, write_disparity, write_picture
 from ..models.zoo import load_model
 from .left_right import left_right_disparities, refine as refined
+
+# %% ../../nbs/73_inference.predict.ipynb #67a0640b
 from .rectify import align_rows, row_offsets
 
 # %% ../../nbs/73_inference.predict.ipynb #84143b42
@@ -31,19 +33,24 @@ def _from_tensor(x, name):
     a = (x.float() if x.is_floating_point() else x).detach().cpu().numpy()
     if a.ndim==4 and len(a)==1: a = a[0]
     if a.ndim==2: a = a[None]
-    if a.ndim!=3 or len(a) not in (1,3): raise ValueError(f"{name} must be one image (3,H,W) or (1,3,H,W) as a tensor, got {tuple(x.shape)}")
+    if a.ndim!=3 or len(a) not in (1,3):
+        raise ValueError(f"{name} must be one image (3,H,W) or (1,3,H,W) as a tensor, got {tuple(x.shape)}")
     return np.moveaxis(a, 0, -1)
 
 # %% ../../nbs/73_inference.predict.ipynb #0fb6f732
 def _to_unit(x, name):
     "Array with channels last -> float32 (H,W,3) in [0,1]"
     if x.ndim==2: x = x[...,None]
-    if x.ndim!=3 or x.shape[2] not in (1,3,4) or not x.size: raise ValueError(f"{name} must be (H,W) or (H,W,3) as an array, got {x.shape}")
+    if x.ndim!=3 or x.shape[2] not in (1,3,4) or not x.size:
+        raise ValueError(f"{name} must be (H,W) or (H,W,3) as an array, got {x.shape}")
     white = np.iinfo(x.dtype).max if x.dtype.kind=='u' and x.dtype.itemsize<3 else 1
     if white==1:
-        if x.dtype.kind!='f': raise ValueError(f"{name} has {x.dtype} pixels; pass uint8, uint16 or floating point in [0,1]")
+        if x.dtype.kind!='f':
+            raise ValueError(f"{name} has {x.dtype} pixels; pass uint8, uint16 or floating point in [0,1]")
         if not np.isfinite(x).all(): raise ValueError(f"{name} has nan or inf pixels")
-        if x.min()<-1e-3 or x.max()>1.001: raise ValueError(f"{name} has pixels from {x.min():g} to {x.max():g}; floating point must lie in [0,1]")
+        if x.min()<-1e-3 or x.max()>1.001:
+            raise ValueError(
+                f"{name} has pixels from {x.min():g} to {x.max():g}; floating point must lie in [0,1]")
     x = x.astype(np.float32)/np.float32(white)
     return np.broadcast_to(x[...,:3], (*x.shape[:2],3))
 
@@ -56,13 +63,17 @@ def to_image(
     if isinstance(x, (str,Path)): x = read_image(x)
     elif isinstance(x, Image.Image): x = _from_pil(x)
     elif isinstance(x, Tensor): x = _from_tensor(x, name)
-    elif not isinstance(x, np.ndarray): raise ValueError(f"{name} must be a file name, a PIL image, a NumPy array or a tensor, got {type(x).__name__}")
+    elif not isinstance(x, np.ndarray):
+        raise ValueError(
+            f"{name} must be a file name, a PIL image, a NumPy array or a tensor, got {type(x).__name__}")
     return torch.from_numpy(_to_unit(x, name).transpose(2,0,1).copy())
 
 # %% ../../nbs/73_inference.predict.ipynb #9fd67803
 def _network(net):
     if isinstance(net, (str,Path)): net = load_model(net)
-    if not isinstance(net, nn.Module): raise ValueError(f"net must be a network, or the name or file of one, got {type(net).__name__}; the order is predict(net, left, right)")
+    if not isinstance(net, nn.Module):
+        raise ValueError(
+            f"net must be a network, or the name or file of one, got {type(net).__name__}; the order is predict(net, left, right)")
     return net
 
 # %% ../../nbs/73_inference.predict.ipynb #1b5587ae
@@ -70,16 +81,19 @@ def _check_width(w, max_disp, scale):
     if w>=max_disp: return
     hint = f"pass scale={math.ceil(10*scale*max_disp/w)/10:g} to enlarge them"
     if w>=48: hint += f", or use a network made with create_model(..., max_disp={w//48*48})"
-    raise ValueError(f"the images are {w} px wide{' after scaling' if scale!=1 else ''}, less than the {max_disp} px of disparity that the network searches; {hint}")
+    raise ValueError(
+        f"the images are {w} px wide{' after scaling' if scale!=1 else ''}, less than the {max_disp} px of disparity that the network searches; {hint}")
 
 # %% ../../nbs/73_inference.predict.ipynb #56e69b7e
 def _resize(x, size, **kw): return F.interpolate(x, size=size, mode='bilinear', align_corners=False, **kw)
 
 def _levelled(left, right):
     "The right image with its rows where the left one has them"
-    a,b = (v.permute(1,2,0).contiguous().numpy() for v in (left,right)); bytes_ = lambda v: (255*v).round().astype(np.uint8)
+    a,b = (v.permute(1,2,0).contiguous().numpy() for v in (left,right))
+    bytes_ = lambda v: (255*v).round().astype(np.uint8)
     return torch.from_numpy(align_rows(a, b, row_offsets(bytes_(a), bytes_(b)))).permute(2,0,1).clamp(0,1)
 
+# %% ../../nbs/73_inference.predict.ipynb #d56232a3
 def predict(
     net,             # `StereoNet` on any device, or a name or file for `load_model`
     left,            # file name, PIL image, NumPy array or tensor, see `to_image`
@@ -91,9 +105,11 @@ def predict(
     "Disparity of one rectified pair"
     x = [to_image(left, 'left'), to_image(right, 'right')]
     (h,w),(rh,rw) = (v.shape[1:] for v in x)
-    if (h,w)!=(rh,rw): raise ValueError(f"left is {w}x{h} px and right {rw}x{rh} px: a rectified pair has one size")
+    if (h,w)!=(rh,rw):
+        raise ValueError(f"left is {w}x{h} px and right {rw}x{rh} px: a rectified pair has one size")
     if not (math.isfinite(scale) and scale>0): raise ValueError(f"scale must be positive, got {scale}")
-    if refine not in ('','outlines','both'): raise ValueError(f"refine must be 'outlines', 'both', or '' for neither, got {refine!r}")
+    if refine not in ('','outlines','both'):
+        raise ValueError(f"refine must be 'outlines', 'both', or '' for neither, got {refine!r}")
     net,view = _network(net),x[0].clamp(0, 1).permute(1,2,0).numpy()
     if level: x[1] = _levelled(*x)
     size = max(1, round(h*scale)),max(1, round(w*scale))
@@ -102,7 +118,9 @@ def predict(
     x = torch.stack(x).to(like.device)
     if size!=(h,w): x = _resize(x, size, antialias=True)
     pair = normalize(x).to(like.dtype)[:,None]
-    with evaluating(net): disps = torch.cat(left_right_disparities(net, *pair) if refine=='both' else [net(*pair).disparity[-1]]).float()
+    with evaluating(net):
+        disps = torch.cat(
+            left_right_disparities(net, *pair) if refine=='both' else [net(*pair).disparity[-1]]).float()
     if size!=(h,w): disps = _resize(disps[None], (h,w))[0]*(w/size[1])
     disps = disps.cpu().numpy()
     return refined(disps[0], view, *disps[1:]) if refine else disps[0]
@@ -134,22 +152,29 @@ def write_ply(
 ):
     "Write a coloured point cloud in metres, binary"
     z,rgb = to_depth(disp, focal, baseline, doffs),to_image(image)
-    if z.shape!=tuple(rgb.shape[1:]): raise ValueError(f"disparity {z.shape} and image {tuple(rgb.shape[1:])} differ in size")
+    if z.shape!=tuple(rgb.shape[1:]):
+        raise ValueError(f"disparity {z.shape} and image {tuple(rgb.shape[1:])} differ in size")
     h,w = z.shape
     cx,cy = (w-1)/2 if cx is None else cx,(h-1)/2 if cy is None else cy
     y,x = np.nonzero(z<=max_depth)
     z = z[y,x]
     points = np.empty(len(z), [('x','<f4'),('y','<f4'),('z','<f4'),('red','u1'),('green','u1'),('blue','u1')])
-    for name,v in zip(points.dtype.names, ((x-cx)*z/focal, (y-cy)*z/focal, z, *(rgb*255).round().byte().numpy()[:,y,x]), strict=True): points[name] = v
-    head = ['ply', 'format binary_little_endian 1.0', f'element vertex {len(z)}', *(f'property float {a}' for a in 'xyz'),
+    for name,v in zip(
+        points.dtype.names,
+        ((x-cx)*z/focal, (y-cy)*z/focal, z, *(rgb*255).round().byte().numpy()[:,y,x]), strict=True):
+        points[name] = v
+    head = ['ply', 'format binary_little_endian 1.0', f'element vertex {len(z)}', *(
+        f'property float {a}' for a in 'xyz'),
             *(f'property uchar {c}' for c in ('red','green','blue')), 'end_header\n']
     write_bytes(path, '\n'.join(head).encode()+points.tobytes())
 
 # %% ../../nbs/73_inference.predict.ipynb #b8e2a167
 def _check_request(out, focal, baseline, raw):
     suffix = Path(out).suffix.lower()
-    if suffix not in ('.png','.pfm','.npy','.ply'): raise ValueError(f"{out}: the output must end in .png, .pfm, .npy or .ply")
-    if suffix=='.ply' and (focal is None or baseline is None): raise ValueError(f"{out}: a point cloud needs --focal (px) and --baseline (m)")
+    if suffix not in ('.png','.pfm','.npy','.ply'):
+        raise ValueError(f"{out}: the output must end in .png, .pfm, .npy or .ply")
+    if suffix=='.ply' and (focal is None or baseline is None):
+        raise ValueError(f"{out}: a point cloud needs --focal (px) and --baseline (m)")
     if raw and suffix!='.png': raise ValueError(f"{out}: --raw is for .png")
     return suffix
 
@@ -157,12 +182,14 @@ def _check_request(out, focal, baseline, raw):
 def _device(name):
     try: device = torch.device(name) if name else default_device()
     except RuntimeError as e: raise ValueError(f"unknown device {name!r}; use cpu, cuda or cuda:1") from e
-    if device.type=='cuda' and (device.index or 0)>=torch.cuda.device_count(): raise ValueError(f"there is no device {name} here")
+    if device.type=='cuda' and (device.index or 0)>=torch.cuda.device_count():
+        raise ValueError(f"there is no device {name} here")
     return device
 
 # %% ../../nbs/73_inference.predict.ipynb #60910f14
 DEFAULT_MODEL = 'dtpnet' # the most accurate of the weights that ship
 
+# %% ../../nbs/73_inference.predict.ipynb #5ab61259
 def predict_file(
     left,                    # left picture, file name
     right,                   # right picture, file name
@@ -188,14 +215,17 @@ def predict_file(
     if suffix=='.ply': write_ply(out, disp, left, focal, baseline, **kw)
     elif suffix=='.png' and not raw: write_picture(out, disp, color_max)
     else: write_disparity(out, disp)
-    print(f"{out}: {disp.shape[1]}x{disp.shape[0]} px, disparity {disp.min():.1f} to {disp.max():.1f} px, {seconds:.2f} s on {device}")
+    print(
+        f"{out}: {disp.shape[1]}x{disp.shape[0]} px, disparity {disp.min():.1f} to {disp.max():.1f} px, {seconds:.2f} s on {device}")
     return disp
 
 # %% ../../nbs/73_inference.predict.ipynb #8fd15fa2
 class _Dash(Param):
     "An option with one letter and one dash"
     pre = '-'
-    def __init__(self, help, metavar): super().__init__(help, str, required=True); self.metavar = metavar
+    def __init__(self, help, metavar):
+        super().__init__(help, str, required=True)
+        self.metavar = metavar
 
 # %% ../../nbs/73_inference.predict.ipynb #782e570b
 def _sentence(e):
@@ -225,7 +255,10 @@ def stereo_predict(
 ):
     "Disparity of a rectified pair, as a picture, as numbers or as a point cloud"
     cv2.utils.logging.setLogLevel(0) # a damaged file gets our sentence, not OpenCV's too
-    try: predict_file(left, right, o, model, scale, device, level, refine, raw, color_max, focal, baseline, cx=cx, cy=cy, doffs=doffs, max_depth=max_depth)
+    try:
+        predict_file(
+            left, right, o, model, scale, device, level, refine, raw, color_max, focal, baseline,
+            cx=cx, cy=cy, doffs=doffs, max_depth=max_depth)
     except (ValueError, OSError, torch.OutOfMemoryError) as e:
         print(f'stereo_predict: {_sentence(e)}', file=sys.stderr)
         sys.exit(2)

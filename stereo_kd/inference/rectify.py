@@ -11,13 +11,17 @@ import cv2, numpy as np
 # %% ../../nbs/68_inference.rectify.ipynb #ee93983b
 def _matches(left, right, most):
     "Keypoints (N,2) that both views show at most `most` rows apart, columns within reach"
-    sift = cv2.SIFT_create(2000); (a,da),(b,db) = (sift.detectAndCompute(v, None) for v in (left,right))
+    sift = cv2.SIFT_create(2000)
+    (a,da),(b,db) = (sift.detectAndCompute(v, None) for v in (left,right))
     if da is None or db is None: return np.zeros((0,2)),np.zeros((0,2))
     pairs = cv2.BFMatcher(cv2.NORM_L2, crossCheck=True).match(da, db)
-    p,q = (np.array([k[i].pt for i in found]).reshape(-1,2) for k,found in ((a,[m.queryIdx for m in pairs]),(b,[m.trainIdx for m in pairs])))
+    p,q = (
+        np.array([k[i].pt for i in found]).reshape(-1,2) for k,
+        found in ((a,[m.queryIdx for m in pairs]),(b,[m.trainIdx for m in pairs])))
     ok = (np.abs(q[:,1]-p[:,1])<most) & (p[:,0]-q[:,0]>-2)
     return p[ok],q[ok]
 
+# %% ../../nbs/68_inference.rectify.ipynb #0a233963
 def row_offsets(
     left:np.ndarray,  # uint8 (H,W) or RGB (H,W,3)
     right:np.ndarray, # same size
@@ -25,12 +29,18 @@ def row_offsets(
     enough:int=40,    # matches without which nothing is said
 ) -> np.ndarray:      # (a,b,c), px; zeros where too little can be matched
     "How many rows lower a point is in the right view: a + b*x/W + c*y/H"
-    if left.shape!=right.shape or left.dtype!=np.uint8 or left.ndim not in (2,3): raise ValueError(f"left and right must be uint8 images of one size, got {left.dtype} {left.shape} and {right.dtype} {right.shape}")
+    if left.shape!=right.shape or left.dtype!=np.uint8 or left.ndim not in (2,3):
+        raise ValueError(
+            f"left and right must be uint8 images of one size, got {left.dtype} {left.shape} and {right.dtype} {right.shape}")
     p,q = _matches(*(v if v.ndim==2 else cv2.cvtColor(v, cv2.COLOR_RGB2GRAY) for v in (left,right)), most)
     if len(p)<enough: return np.zeros(3)
-    H,W = left.shape[:2]; A = np.c_[np.ones(len(p)), p[:,0]/W, p[:,1]/H]; off = q[:,1]-p[:,1]; weight = np.ones(len(p))
+    H,W = left.shape[:2]
+    A = np.c_[np.ones(len(p)), p[:,0]/W, p[:,1]/H]
+    off = q[:,1]-p[:,1]
+    weight = np.ones(len(p))
     for _ in range(30): # least absolute deviations, by weighted squares
-        plane = np.linalg.lstsq(A*weight[:,None], off*weight, rcond=None)[0]; weight = np.maximum(.05, np.abs(off-A@plane))**-.5
+        plane = np.linalg.lstsq(A*weight[:,None], off*weight, rcond=None)[0]
+        weight = np.maximum(.05, np.abs(off-A@plane))**-.5
     return plane
 
 # %% ../../nbs/68_inference.rectify.ipynb #52a32058
@@ -41,5 +51,8 @@ def align_rows(
 ) -> np.ndarray:       # the right view, its rows where the left one has them
     "Move the rows of the right view by a fraction of a pixel"
     a,b,c = row_offsets(left, right) if offsets is None else offsets
-    H,W = left.shape[:2]; x,y = np.meshgrid(np.arange(W, dtype=np.float32), np.arange(H, dtype=np.float32))
-    return cv2.remap(right, x, (y+a+b*x/W+c*y/H).astype(np.float32), cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    H,W = left.shape[:2]
+    x,y = np.meshgrid(np.arange(W, dtype=np.float32), np.arange(H, dtype=np.float32))
+    return cv2.remap(
+        right, x, (y+a+b*x/W+c*y/H).astype(np.float32), cv2.INTER_CUBIC,
+        borderMode=cv2.BORDER_REPLICATE)

@@ -17,6 +17,7 @@ sgbm_modes = { # from fast to thorough
     'hh':   cv2.STEREO_SGBM_MODE_HH,        # 8 paths, as published; most memory
 }
 
+# %% ../../nbs/72_inference.sgbm.ipynb #3ff44794
 def sgbm_settings(
     max_disp:int=192, # px; the range searched is `min_disp` to at least `max_disp-1`
     min_disp:int=0,   # px
@@ -24,7 +25,8 @@ def sgbm_settings(
 ) -> dict:            # arguments of `cv2.StereoSGBM_create`
     "All settings of the baseline"
     if mode not in sgbm_modes: raise ValueError(f"unknown mode {mode!r}; use one of {', '.join(sgbm_modes)}")
-    if not 0<=min_disp<max_disp: raise ValueError(f"the range needs 0 <= min_disp < max_disp, got {min_disp} and {max_disp}")
+    if not 0<=min_disp<max_disp:
+        raise ValueError(f"the range needs 0 <= min_disp < max_disp, got {min_disp} and {max_disp}")
     block = 5
     return dict(minDisparity=min_disp, numDisparities=-(-(max_disp-min_disp)//16)*16, blockSize=block,
                 P1=8*3*block**2, P2=32*3*block**2, preFilterCap=63, disp12MaxDiff=1,
@@ -42,7 +44,8 @@ def sgbm(
 ) -> np.ndarray:       # float32 (H,W) in px
     "Disparity by OpenCV's semi-global matching"
     left,right = to_uint8(left, 'left'),to_uint8(right, 'right')
-    if left.shape!=right.shape: raise ValueError(f"left and right must have the same shape, got {left.shape} != {right.shape}")
+    if left.shape!=right.shape:
+        raise ValueError(f"left and right must have the same shape, got {left.shape} != {right.shape}")
     kw = sgbm_settings(max_disp, min_disp, mode)
     cols = min_disp+kw['numDisparities'] if pad else 0
     left,right = (cv2.copyMakeBorder(x, 0, 0, cols, 0, cv2.BORDER_REPLICATE) for x in (left,right))

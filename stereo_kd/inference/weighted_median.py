@@ -12,8 +12,12 @@ from ..data.io import to_uint8
 # %% ../../nbs/67_inference.weighted_median.ipynb #756778f9
 def _check_maps(disp, image, trust):
     for name,v in dict(disp=disp, trust=trust).items():
-        if v.ndim!=2 or v.shape!=image.shape[:2]: raise ValueError(f"disp and trust must be (H,W) for an image of (H,W,3), got {name} {v.shape} for {image.shape}")
-    if not np.isfinite(disp).all(): raise ValueError(f"disp has {(~np.isfinite(disp)).sum()} pixels that are nan or inf; fill them first, see `fill_holes`")
+        if v.ndim!=2 or v.shape!=image.shape[:2]:
+            raise ValueError(
+                f"disp and trust must be (H,W) for an image of (H,W,3), got {name} {v.shape} for {image.shape}")
+    if not np.isfinite(disp).all():
+        raise ValueError(
+            f"disp has {(~np.isfinite(disp)).sum()} pixels that are nan or inf; fill them first, see `fill_holes`")
     if not (trust>=0).all(): raise ValueError("trust must not be negative")
 
 # %% ../../nbs/67_inference.weighted_median.ipynb #d2e7076a
@@ -28,10 +32,18 @@ def weighted_median_filter(
 ) -> np.ndarray:      # float32 (H,W)
     "Outvote pixels that those of their colour around them contradict (Ma et al., ICCV 2013)"
     from stereo_kd.kernels import jit, median # compiled when first needed
-    disp,image = np.asarray(disp, np.float32),np.atleast_3d(to_uint8(image)).astype(np.int32); trust = np.ones_like(disp) if trust is None else np.asarray(trust, np.float32); _check_maps(disp, image, trust)
-    if not len(reach) or any(b<=a for a,b in zip((0,*reach), reach)): raise ValueError(f"reach must be rising and above 0, got {reach}")
-    C,r = image.shape[2],reach[-1]; grid = r+np.array([-a for a in reach[::-1]]+[0,*reach]); table = np.exp(-np.arange(255*C+1)/(255*C*sigma)).astype(np.float32)
-    padded = [np.pad(disp, r, mode='edge'), np.pad(image, [(r,r),(r,r),(0,0)], mode='edge'), np.pad(trust, r)] # outside, nothing is trusted
+    disp,image = np.asarray(disp, np.float32),np.atleast_3d(to_uint8(image)).astype(np.int32)
+    trust = np.ones_like(disp) if trust is None else np.asarray(trust, np.float32)
+    _check_maps(disp, image, trust)
+    if not len(reach) or any(b<=a for a,b in zip((0,*reach), reach)):
+        raise ValueError(f"reach must be rising and above 0, got {reach}")
+    C,r = image.shape[2],reach[-1]
+    grid = r+np.array([-a for a in reach[::-1]]+[0,*reach])
+    table = np.exp(-np.arange(255*C+1)/(255*C*sigma)).astype(np.float32)
+    # outside, nothing is trusted
+    padded = [np.pad(disp, r, mode='edge'), np.pad(image, [(r,r),(r,r),(0,0)], mode='edge'), np.pad(trust, r)]
     out,H = disp.copy(),len(disp)
-    jit.each(lambda a: median.rows(*padded, table, out, grid, np.float32(near), np.float32(part), a, min(a+16, H)), [(a,) for a in range(0, H, 16)])
+    jit.each(
+        lambda a: median.rows(*padded, table, out, grid, np.float32(near), np.float32(part), a, min(a+16, H)),
+        [(a,) for a in range(0, H, 16)])
     return out

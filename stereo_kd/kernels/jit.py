@@ -17,42 +17,58 @@ from numba.extending import intrinsic
 from torch import Tensor
 f4,i4 = np.float32,np.int32
 LOG2E = f4(1.442695041)
-def njit(fn): return nb.njit(fn, fastmath=True, nogil=True, cache=fn.__module__!='__main__') # of a notebook's cells nothing: numba would not see that a cell above has changed
+def njit(fn):
+    # of a notebook's cells nothing: numba would not see that a cell above has changed
+    return nb.njit(fn, fastmath=True, nogil=True, cache=fn.__module__!='__main__')
 
 # %% ../../nbs/05_kernels.jit.ipynb #fa360040
 @intrinsic
-def _as_float(context, bits): return nb.float32(nb.int32),lambda c,builder,s,args: builder.bitcast(args[0], ir.FloatType())
+def _as_float(context, bits):
+    return nb.float32(nb.int32),lambda c,builder,s,args: builder.bitcast(args[0], ir.FloatType())
 
 @njit
 def _exp2(x, shift=0):
     "2**(x+shift) while that is no more than 2**127; 2**-126 if it is less than that"
-    x = max(x, f4(-126-shift)); n = np.rint(x); r = x-n
-    y = ((((f4(1.3264727e-3)*r+f4(9.6715128e-3))*r+f4(5.5507337e-2))*r+f4(2.4022242e-1))*r+f4(6.9314698e-1))*r+f4(1)
+    x = max(x, f4(-126-shift))
+    n = np.rint(x)
+    r = x-n
+    y = (
+        (((f4(1.3264727e-3)*r+f4(9.6715128e-3))*r+f4(5.5507337e-2))*r+f4(2.4022242e-1))*r
+        +f4(6.9314698e-1))*r+f4(1)
     return y*_as_float((i4(n)+i4(127+shift))<<i4(23))
 
+# %% ../../nbs/05_kernels.jit.ipynb #b275c771
 @njit
 def rows_around(y, h):
     "The two low-resolution rows around full-resolution row `y`, and its place between them"
-    p = (f4(y)+f4(.5))/f4(4)-f4(.5); y0 = int(np.floor(p))
+    p = (f4(y)+f4(.5))/f4(4)-f4(.5)
+    y0 = int(np.floor(p))
     return max(y0, 0),min(y0+1, h-1),f4(p-y0)
 
 # %% ../../nbs/05_kernels.jit.ipynb #bdcc9d61
 @njit
 def read_row(scores, y, u):
     "The scores of full-resolution row `y` at every low-resolution column"
-    N,h,w = scores.shape; y0,y1,t = rows_around(y, h)
+    N,h,w = scores.shape
+    y0,y1,t = rows_around(y, h)
     for k in range(N):
         a,b,m = scores[k,y0],scores[k,y1],u[k,1:]
         for c in range(w): m[c] = a[c]+t*(b[c]-a[c])
-        u[k,0] = u[k,1]; u[k,w+1] = u[k,w]
+        u[k,0] = u[k,1]
+        u[k,w+1] = u[k,w]
 
+# %% ../../nbs/05_kernels.jit.ipynb #ccf6a219
 @njit
 def from_best(u, f, best):
     "Count each column from its largest score; `best` is filled with its place in bins, `f` of them per score"
-    top = u[0].copy(); best[:] = 0
+    top = u[0].copy()
+    best[:] = 0
     for k in range(1, len(u)):
         a,i = u[k],f4(k)
-        for c in range(len(top)): more = a[c]>top[c]; top[c] = a[c] if more else top[c]; best[c] = i if more else best[c]
+        for c in range(len(top)):
+            more = a[c]>top[c]
+            top[c] = a[c] if more else top[c]
+            best[c] = i if more else best[c]
     for k in range(len(u)):
         a = u[k]
         for c in range(len(top)): a[c] -= top[c]
@@ -69,13 +85,21 @@ def expand(u, v):
             if 4*k-2+j>=0:
                 m,q = v[4*k-2+j],f4(.125)+f4(.25)*f4(j)
                 for c in range(len(m)): m[c] = a[c]+q*(b[c]-a[c])
-    v[-2] = u[-1]; v[-1] = u[-1]
+    v[-2] = u[-1]
+    v[-1] = u[-1]
 
+# %% ../../nbs/05_kernels.jit.ipynb #52a69d4f
 @njit
 def row_of_bins(scores, y, v, best):
     "All three: `v` (D,w+2) and `best` (w+2,) are filled"
-    if len(v)==len(scores): read_row(scores, y, v); from_best(v, 1, best)
-    else: u = np.empty((len(scores),v.shape[1]), f4); read_row(scores, y, u); from_best(u, 4, best); expand(u, v)
+    if len(v)==len(scores):
+        read_row(scores, y, v)
+        from_best(v, 1, best)
+    else:
+        u = np.empty((len(scores),v.shape[1]), f4)
+        read_row(scores, y, u)
+        from_best(u, 4, best)
+        expand(u, v)
 
 # %% ../../nbs/05_kernels.jit.ipynb #b3ddfc42
 @njit
@@ -83,10 +107,19 @@ def four(a, b, scale, X, c, shift=0):
     "2**(scale*s) at the four pixels between two columns, `a` and `b` at most 0, raised by `shift`; or over the pixel's own 2**(scale*X[:,c]) if X is given"
     d = b-a
     if X is None:
-        q = abs(d); e = _exp2(scale*(max(a, b)-f4(.125)*q), shift); r = _exp2(f4(-.25)*scale*q); e1 = e*r; e2 = e1*r; e3 = e2*r; up = d>0
+        q = abs(d)
+        e = _exp2(scale*(max(a, b)-f4(.125)*q), shift)
+        r = _exp2(f4(-.25)*scale*q)
+        e1 = e*r
+        e2 = e1*r
+        e3 = e2*r
+        up = d>0
         return (e3 if up else e),(e2 if up else e1),(e1 if up else e2),(e if up else e3)
-    return _exp2(scale*(a+f4(.125)*d-X[0,c])),_exp2(scale*(a+f4(.375)*d-X[1,c])),_exp2(scale*(a+f4(.625)*d-X[2,c])),_exp2(scale*(a+f4(.875)*d-X[3,c]))
+    return _exp2(
+        scale*(a+f4(.125)*d-X[0,c])),_exp2(
+            scale*(a+f4(.375)*d-X[1,c])),_exp2(scale*(a+f4(.625)*d-X[2,c])),_exp2(scale*(a+f4(.875)*d-X[3,c]))
 
+# %% ../../nbs/05_kernels.jit.ipynb #942b861a
 @njit
 def powers(v, scale):
     "2**(scale*s/8) in the place of each score"
@@ -98,9 +131,12 @@ def powers(v, scale):
 @njit
 def between(p, q):
     "2**(scale*s) at the four pixels between two columns, from their `powers`"
-    p2,q2 = p*p,q*q; p3,q3 = p2*p,q2*q; p5,q5 = p3*p2,q3*q2
+    p2,q2 = p*p,q*q
+    p3,q3 = p2*p,q2*q
+    p5,q5 = p3*p2,q3*q2
     return p5*p2*q,p5*q3,p3*q5,p*q2*q5
 
+# %% ../../nbs/05_kernels.jit.ipynb #fe9e3ac4
 @njit
 def pixels(a, b, scale, X, c):
     "`between` two columns of powers; or, if X is given, `four` of two columns of scores"
@@ -120,18 +156,32 @@ def own_maximum(v, X):
 # %% ../../nbs/05_kernels.jit.ipynb #73d1127e
 TINY = f4(1e-26) # of the sum; its largest power is then at most that
 
+# %% ../../nbs/05_kernels.jit.ipynb #ee31efab
 @njit
 def totals(v, best, scale, X):
     "Of a row that has a power for each bin, or a score if X is given; their number is a multiple of 4"
-    w = len(best)-1; S,E,left,right = np.zeros((4,w), f4),np.zeros((4,w), f4),best[:w],best[1:]
+    w = len(best)-1
+    S,E,left,right = np.zeros((4,w), f4),np.zeros((4,w), f4),best[:w],best[1:]
     for k in range(0, len(v), 4):
         a0,b0,a1,b1,a2,b2,a3,b3 = v[k],v[k,1:],v[k+1],v[k+1,1:],v[k+2],v[k+2,1:],v[k+3],v[k+3,1:]
         for c in range(w):
-            p0,p1,p2,p3 = pixels(a0[c], b0[c], scale, X, c); q0,q1,q2,q3 = pixels(a1[c], b1[c], scale, X, c)
-            r0,r1,r2,r3 = pixels(a2[c], b2[c], scale, X, c); s0,s1,s2,s3 = pixels(a3[c], b3[c], scale, X, c); m,n = f4(k)-left[c],f4(k)-right[c]
-            t0 = p0+q0+r0+s0; t1 = p1+q1+r1+s1; t2 = p2+q2+r2+s2; t3 = p3+q3+r3+s3
-            S[0,c] += t0; S[1,c] += t1; S[2,c] += t2; S[3,c] += t3
-            E[0,c] += m*t0+q0+f4(2)*r0+f4(3)*s0; E[1,c] += m*t1+q1+f4(2)*r1+f4(3)*s1; E[2,c] += n*t2+q2+f4(2)*r2+f4(3)*s2; E[3,c] += n*t3+q3+f4(2)*r3+f4(3)*s3
+            p0,p1,p2,p3 = pixels(a0[c], b0[c], scale, X, c)
+            q0,q1,q2,q3 = pixels(a1[c], b1[c], scale, X, c)
+            r0,r1,r2,r3 = pixels(a2[c], b2[c], scale, X, c)
+            s0,s1,s2,s3 = pixels(a3[c], b3[c], scale, X, c)
+            m,n = f4(k)-left[c],f4(k)-right[c]
+            t0 = p0+q0+r0+s0
+            t1 = p1+q1+r1+s1
+            t2 = p2+q2+r2+s2
+            t3 = p3+q3+r3+s3
+            S[0,c] += t0
+            S[1,c] += t1
+            S[2,c] += t2
+            S[3,c] += t3
+            E[0,c] += m*t0+q0+f4(2)*r0+f4(3)*s0
+            E[1,c] += m*t1+q1+f4(2)*r1+f4(3)*s1
+            E[2,c] += n*t2+q2+f4(2)*r2+f4(3)*s2
+            E[3,c] += n*t3+q3+f4(2)*r3+f4(3)*s3
     return S,E
 
 # %% ../../nbs/05_kernels.jit.ipynb #e52b79de
@@ -140,24 +190,45 @@ SHIFT,STEEP = 100,f4(173)
 @njit
 def _add_bins(e, r, m, S, E, c):
     "Add four bins of a pixel, the first `e` at distance `m`, with ratio `r`"
-    f = e*r; q = r*r; t = e+f; u = t+q*t; S[c] += u; E[c] += m*u+f+q*(t+t+f)
+    f = e*r
+    q = r*r
+    t = e+f
+    u = t+q*t
+    S[c] += u
+    E[c] += m*u+f+q*(t+t+f)
 
 # %% ../../nbs/05_kernels.jit.ipynb #5572ee6a
 @njit
 def totals_between(u, best, scale):
     "Of a row that has a score for every four bins, none much higher than its neighbours"
-    N,w = len(u),len(best)-1; S,E,left,right = np.zeros((4,w), f4),np.zeros((4,w), f4),best[:w],best[1:]
+    N,w = len(u),len(best)-1
+    S,E,left,right = np.zeros((4,w), f4),np.zeros((4,w), f4),best[:w],best[1:]
     S0,S1,S2,S3,E0,E1,E2,E3 = S[0],S[1],S[2],S[3],E[0],E[1],E[2],E[3]
     for k in range(1, N):
         a0,b0,a1,b1,i = u[k-1],u[k-1,1:],u[k],u[k,1:],f4(4*k-2)
         for c in range(w):
-            l,r,m,n = f4(.25)*(a1[c]-a0[c]),f4(.25)*(b1[c]-b0[c]),i-left[c],i-right[c]; g = f4(.25)*(r-l)
-            e0,e1,e2,e3 = four(a0[c]+f4(.5)*l, b0[c]+f4(.5)*r, scale, None, c, SHIFT); r0,q = _exp2(scale*(l+f4(.5)*g)),_exp2(scale*g); r1 = r0*q; r2 = r1*q
-            _add_bins(e0, r0, m, S0, E0, c); _add_bins(e1, r1, m, S1, E1, c); _add_bins(e2, r2, n, S2, E2, c); _add_bins(e3, r2*q, n, S3, E3, c)
+            l,r,m,n = f4(.25)*(a1[c]-a0[c]),f4(.25)*(b1[c]-b0[c]),i-left[c],i-right[c]
+            g = f4(.25)*(r-l)
+            e0,e1,e2,e3 = four(a0[c]+f4(.5)*l, b0[c]+f4(.5)*r, scale, None, c, SHIFT)
+            r0,q = _exp2(scale*(l+f4(.5)*g)),_exp2(scale*g)
+            r1 = r0*q
+            r2 = r1*q
+            _add_bins(e0, r0, m, S0, E0, c)
+            _add_bins(e1, r1, m, S1, E1, c)
+            _add_bins(e2, r2, n, S2, E2, c)
+            _add_bins(e3, r2*q, n, S3, E3, c)
     for k,i in ((0,f4(.5)),(N-1,f4(4*N-1.5))): # two bins at either end repeat the outer score
         for c in range(w):
-            e0,e1,e2,e3 = four(u[k,c], u[k,c+1], scale, None, c, SHIFT); m,n = f4(2)*(i-left[c]),f4(2)*(i-right[c])
-            S0[c] += f4(2)*e0; S1[c] += f4(2)*e1; S2[c] += f4(2)*e2; S3[c] += f4(2)*e3; E0[c] += m*e0; E1[c] += m*e1; E2[c] += n*e2; E3[c] += n*e3
+            e0,e1,e2,e3 = four(u[k,c], u[k,c+1], scale, None, c, SHIFT)
+            m,n = f4(2)*(i-left[c]),f4(2)*(i-right[c])
+            S0[c] += f4(2)*e0
+            S1[c] += f4(2)*e1
+            S2[c] += f4(2)*e2
+            S3[c] += f4(2)*e3
+            E0[c] += m*e0
+            E1[c] += m*e1
+            E2[c] += n*e2
+            E3[c] += n*e3
     return S*f4(2.**-SHIFT),E*f4(2.**-SHIFT)
 
 # %% ../../nbs/05_kernels.jit.ipynb #1c635123
@@ -182,58 +253,92 @@ def forward(
     stop,   # and the one after the last
 ):
     "Soft-argmax of the enlarged scores, one band of rows"
-    N,h,w = scores.shape; W = disp.shape[1]; u,best,X = np.empty((N,w+2), f4),np.empty(w+2, f4),np.zeros((4,w+1), f4); v,scale = np.empty((D,w+2), f4) if D>N else u,LOG2E/tau
-    steep = np.array([scale*steepest(scores, r) if D>N and rows_around(start, h)[0]<=r<=rows_around(stop-1, h)[1] else f4(0) for r in range(h)])
+    N,h,w = scores.shape
+    W = disp.shape[1]
+    u,best,X = np.empty((N,w+2), f4),np.empty(w+2, f4),np.zeros((4,w+1), f4)
+    v,scale = np.empty((D,w+2), f4) if D>N else u,LOG2E/tau
+    steep = np.array(
+        [
+            scale*steepest(scores, r) if D>N
+            and rows_around(start, h)[0]<=r<=rows_around(stop-1, h)[1] else f4(0) for r in range(h)])
     for y in range(start, stop):
-        read_row(scores, y, u); from_best(u, D//N, best); y0,y1,_ = rows_around(y, h); short = D>N and max(steep[y0], steep[y1])<STEEP; X[:] = 0
+        read_row(scores, y, u)
+        from_best(u, D//N, best)
+        y0,y1,_ = rows_around(y, h)
+        short = D>N and max(steep[y0], steep[y1])<STEEP
+        X[:] = 0
         if D>N and not short: expand(u, v)
         if short: S,E = totals_between(u, best, scale)
-        else: powers(v, scale); S,E = totals(v, best, scale, None)
-        if S.min()<TINY: row_of_bins(scores, y, v, best); own_maximum(v, X); S,E = totals(v, best, scale, X)
+        else:
+            powers(v, scale)
+            S,E = totals(v, best, scale, None)
+        if S.min()<TINY:
+            row_of_bins(scores, y, v, best)
+            own_maximum(v, X)
+            S,E = totals(v, best, scale, X)
         for j in range(4):
             for c in range(w+1):
                 x = 4*c-2+j
                 if 0<=x<W:
-                    r = E[j,c]/S[j,c]; disp[y,x] = best[c+j//2]+r
-                    if aux.size: aux[0,y,x] = r; aux[1,y,x] = X[j,c]; aux[2,y,x] = S[j,c]
+                    r = E[j,c]/S[j,c]
+                    disp[y,x] = best[c+j//2]+r
+                    if aux.size:
+                        aux[0,y,x] = r
+                        aux[1,y,x] = X[j,c]
+                        aux[2,y,x] = S[j,c]
 
 # %% ../../nbs/05_kernels.jit.ipynb #0a07a6ad
 @njit
 def add_columns(lo, hi, to):
     "Add to the left and to the right column of each four pixels"
-    w = len(lo); up = to[1:]
+    w = len(lo)
+    up = to[1:]
     for c in range(w): to[c] += lo[c]
     for c in range(w): up[c] += hi[c]
 
+# %% ../../nbs/05_kernels.jit.ipynb #38115b97
 @njit
 def give_row(adj, y, h, first, grad):
     "The transpose of `read_row` and `expand`: adds the gradient of a padded row to two low-resolution rows"
-    N,w = grad.shape[0],grad.shape[2]; f = adj.shape[0]//N; y0,y1,t = rows_around(y, h); u = np.empty(w+2, f4)
+    N,w = grad.shape[0],grad.shape[2]
+    f = adj.shape[0]//N
+    y0,y1,t = rows_around(y, h)
+    u = np.empty(w+2, f4)
     for k in range(N):
         if f==1: u[:] = adj[k]
         else:
             u[:] = 0
             for j in range(8): # 4 bins below the knot, 4 above
-                i = 4*k-2+j; q = f4(.125)+f4(.25)*f4(min(j, 7-j)) if (k or j>3) and (k<N-1 or j<4) else f4(1)
+                i = 4*k-2+j
+                q = f4(.125)+f4(.25)*f4(min(j, 7-j)) if (k or j>3) and (k<N-1 or j<4) else f4(1)
                 if 0<=i<4*N:
                     a = adj[i]
                     for c in range(w+2): u[c] += q*a[c]
-        u[1] += u[0]; u[w] += u[w+1]; m,g0,g1 = u[1:],grad[k,y0-first],grad[k,y1-first]
+        u[1] += u[0]
+        u[w] += u[w+1]
+        m,g0,g1 = u[1:],grad[k,y0-first],grad[k,y1-first]
         for c in range(w): g0[c] += (f4(1)-t)*m[c]
         for c in range(w): g1[c] += t*m[c]
 
 # %% ../../nbs/05_kernels.jit.ipynb #b8c7fb4d
 @njit
 def _shares(v, best, scale, R, X, G, adj):
-    w = len(best)-1; lo,hi,left,right,R,G = np.empty(w, f4),np.empty(w, f4),best[:w],best[1:],R.copy(),G.copy()
+    w = len(best)-1
+    lo,hi,left,right,R,G = np.empty(w, f4),np.empty(w, f4),best[:w],best[1:],R.copy(),G.copy()
     for k in range(len(v)):
         a,b,i = v[k],v[k,1:],f4(k)
         for c in range(w):
-            s0,s1,s2,s3 = pixels(a[c], b[c], scale, X, c); m,n = i-left[c],i-right[c]
-            s0 *= G[0,c]*(m-R[0,c]); s1 *= G[1,c]*(m-R[1,c]); s2 *= G[2,c]*(n-R[2,c]); s3 *= G[3,c]*(n-R[3,c])
-            lo[c] = f4(.875)*s0+f4(.625)*s1+f4(.375)*s2+f4(.125)*s3; hi[c] = f4(.125)*s0+f4(.375)*s1+f4(.625)*s2+f4(.875)*s3
+            s0,s1,s2,s3 = pixels(a[c], b[c], scale, X, c)
+            m,n = i-left[c],i-right[c]
+            s0 *= G[0,c]*(m-R[0,c])
+            s1 *= G[1,c]*(m-R[1,c])
+            s2 *= G[2,c]*(n-R[2,c])
+            s3 *= G[3,c]*(n-R[3,c])
+            lo[c] = f4(.875)*s0+f4(.625)*s1+f4(.375)*s2+f4(.125)*s3
+            hi[c] = f4(.125)*s0+f4(.375)*s1+f4(.625)*s2+f4(.875)*s3
         add_columns(lo, hi, adj[k])
 
+# %% ../../nbs/05_kernels.jit.ipynb #95e1a01f
 @njit
 def backward(
     scores, # as for `forward`
@@ -244,23 +349,36 @@ def backward(
     first,  # low-resolution row that `grad` begins with
 ):
     "Gradient for the scores, one band of rows"
-    N,h,w = scores.shape; W = g.shape[1]; v,adj,best = np.empty((D,w+2), f4),np.empty((D,w+2), f4),np.empty(w+2, f4)
+    N,h,w = scores.shape
+    W = g.shape[1]
+    v,adj,best = np.empty((D,w+2), f4),np.empty((D,w+2), f4),np.empty(w+2, f4)
     R,X,G = np.empty((4,w+1), f4),np.empty((4,w+1), f4),np.empty((4,w+1), f4)
     for y in range(start, stop):
-        row_of_bins(scores, y, v, best); adj[:] = 0; R[:] = 0; X[:] = 0; G[:] = 0
+        row_of_bins(scores, y, v, best)
+        adj[:] = 0
+        R[:] = 0
+        X[:] = 0
+        G[:] = 0
         for j in range(4):
             for c in range(w+1):
                 x = 4*c-2+j
-                if 0<=x<W: R[j,c] = aux[0,y,x]; X[j,c] = aux[1,y,x]; G[j,c] = g[y,x]/(tau*aux[2,y,x])
+                if 0<=x<W:
+                    R[j,c] = aux[0,y,x]
+                    X[j,c] = aux[1,y,x]
+                    G[j,c] = g[y,x]/(tau*aux[2,y,x])
         if X.min()<0: _shares(v, best, LOG2E/tau, R, X, G, adj)
-        else: powers(v, LOG2E/tau); _shares(v, best, LOG2E/tau, R, None, G, adj)
+        else:
+            powers(v, LOG2E/tau)
+            _shares(v, best, LOG2E/tau, R, None, G, adj)
         give_row(adj, y, h, first, grad)
 
 # %% ../../nbs/05_kernels.jit.ipynb #64447873
 BAND = 8 # low-resolution rows
 
 @lru_cache
-def _pool(n, process): return ThreadPoolExecutor(n, 'stereo_kd', torch.set_flush_denormal, (True,)) # a forked process has none of these threads
+def _pool(n, process):
+    # a forked process has none of these threads
+    return ThreadPoolExecutor(n, 'stereo_kd', torch.set_flush_denormal, (True,))
 
 def each(
     fn,   # function of a job's parts
@@ -269,6 +387,7 @@ def each(
     "Do jobs on as many threads as torch uses, which take subnormal numbers for zero"
     return list(_pool(torch.get_num_threads(), os.getpid()).map(lambda j: fn(*j), jobs))
 
+# %% ../../nbs/05_kernels.jit.ipynb #7b066915
 def bands(B, h, H): # list of (image, first row, end)
     "Low-resolution rows in bands, of every image, as far as an image of height H goes"
     return [(b, a, min(a+BAND, h)) for b in range(B) for a in range(0, h, BAND) if 4*a<H]
@@ -280,8 +399,13 @@ def gather(
     H:int, # height of the image
 ) -> np.ndarray: # (B,N,h,w), the sum of all parts
     "A gradient from bands, which overlap by a row"
-    B,N,h,w = shape; grad = np.zeros(shape, f4)
-    def band(b, i, j): lo,hi = max(i-1, 0),min(j+1, h); part = np.zeros((N,hi-lo,w), f4); fn(b, i, j, lo, part); return b,lo,hi,part
+    B,N,h,w = shape
+    grad = np.zeros(shape, f4)
+    def band(b, i, j):
+        lo,hi = max(i-1, 0),min(j+1, h)
+        part = np.zeros((N,hi-lo,w), f4)
+        fn(b, i, j, lo, part)
+        return b,lo,hi,part
     for b,lo,hi,part in each(band, bands(B, h, H)): grad[b,:,lo:hi] += part
     return grad
 
@@ -295,18 +419,25 @@ def _sum(scores, to, start, stop):
             b = scores[k,y]
             for x in range(len(a)): a[x] += b[x]
 
+# %% ../../nbs/05_kernels.jit.ipynb #fd87428f
 def finite(
     scores:Tensor, # (B,N,h,w)
 ) -> tuple:        # float32 array with 0 for nan and infinity; (B,h,w) bool, pixels that hold one, or None
     "Scores as the loops take them"
-    s = scores.detach().float().contiguous().numpy(); B,_,h,w = s.shape; sums = np.empty((B,h,w), f4)
-    each(lambda b,i,j: _sum(s[b], sums[b], i, j), bands(B, h, 4*h)); bad = ~np.isfinite(sums)
+    s = scores.detach().float().contiguous().numpy()
+    B,_,h,w = s.shape
+    sums = np.empty((B,h,w), f4)
+    each(lambda b,i,j: _sum(s[b], sums[b], i, j), bands(B, h, 4*h))
+    bad = ~np.isfinite(sums)
     return (np.nan_to_num(s, nan=0, posinf=0, neginf=0),torch.from_numpy(bad)) if bad.any() else (s,None)
 
+# %% ../../nbs/05_kernels.jit.ipynb #7a85efac
 def reach(
     bad:Tensor, # (B,h,w) bool
     size=None,  # (H,W): full-resolution pixels between bad ones; None: low-resolution neighbours, which get a gradient from there
 ) -> Tensor:    # (B,H,W) or (B,h,w) bool
     "What a bad score spoils"
     bad = bad[:,None].float()
-    return (F.interpolate(bad, scale_factor=4, mode='bilinear')[:,0,:size[0],:size[1]] if size else F.max_pool2d(bad, 3, 1, 1)[:,0])>0
+    return (
+        F.interpolate(bad, scale_factor=4, mode='bilinear')[:,0,:size[0],:size[1]] if size
+        else F.max_pool2d(bad, 3, 1, 1)[:,0])>0

@@ -14,78 +14,122 @@ from .jit import add_columns, bands, each, f4, finite, four, gather, give_row, n
 # %% ../../nbs/08_kernels.losses.ipynb #20de1e17
 @njit
 def _sums(v, scale, X):
-    w = v.shape[1]-1; S = np.zeros((4,w), f4)
+    w = v.shape[1]-1
+    S = np.zeros((4,w), f4)
     for k in range(len(v)):
         a,b = v[k],v[k,1:]
-        for c in range(w): s0,s1,s2,s3 = four(a[c], b[c], scale, X, c); S[0,c] += s0; S[1,c] += s1; S[2,c] += s2; S[3,c] += s3
+        for c in range(w):
+            s0,s1,s2,s3 = four(a[c], b[c], scale, X, c)
+            S[0,c] += s0
+            S[1,c] += s1
+            S[2,c] += s2
+            S[3,c] += s3
     return S
 
 # %% ../../nbs/08_kernels.losses.ipynb #35b80bbb
 @njit
 def _sign(x): return f4(1) if x>0 else (f4(-1) if x<0 else f4(0))
 
+# %% ../../nbs/08_kernels.losses.ipynb #1e92288a
 @njit
 def _l1(v, u, scale, X, Y, S, T):
     "Loss, and the mean sign that its gradient needs"
-    w = v.shape[1]-1; L,A,P,Q = np.zeros((4,w), f4),np.zeros((4,w), f4),f4(1)/S,f4(1)/T
+    w = v.shape[1]-1
+    L,A,P,Q = np.zeros((4,w), f4),np.zeros((4,w), f4),f4(1)/S,f4(1)/T
     for k in range(len(v)):
         a,b,m,n = v[k],v[k,1:],u[k],u[k,1:]
         for c in range(w):
-            p0,p1,p2,p3 = four(a[c], b[c], scale, X, c); q0,q1,q2,q3 = four(m[c], n[c], scale, Y, c)
-            p0 *= P[0,c]; p1 *= P[1,c]; p2 *= P[2,c]; p3 *= P[3,c]
-            d0 = p0-q0*Q[0,c]; d1 = p1-q1*Q[1,c]; d2 = p2-q2*Q[2,c]; d3 = p3-q3*Q[3,c]
-            L[0,c] += abs(d0); L[1,c] += abs(d1); L[2,c] += abs(d2); L[3,c] += abs(d3)
-            A[0,c] += p0*_sign(d0); A[1,c] += p1*_sign(d1); A[2,c] += p2*_sign(d2); A[3,c] += p3*_sign(d3)
+            p0,p1,p2,p3 = four(a[c], b[c], scale, X, c)
+            q0,q1,q2,q3 = four(m[c], n[c], scale, Y, c)
+            p0 *= P[0,c]
+            p1 *= P[1,c]
+            p2 *= P[2,c]
+            p3 *= P[3,c]
+            d0 = p0-q0*Q[0,c]
+            d1 = p1-q1*Q[1,c]
+            d2 = p2-q2*Q[2,c]
+            d3 = p3-q3*Q[3,c]
+            L[0,c] += abs(d0)
+            L[1,c] += abs(d1)
+            L[2,c] += abs(d2)
+            L[3,c] += abs(d3)
+            A[0,c] += p0*_sign(d0)
+            A[1,c] += p1*_sign(d1)
+            A[2,c] += p2*_sign(d2)
+            A[3,c] += p3*_sign(d3)
     return L,A
 
 # %% ../../nbs/08_kernels.losses.ipynb #d3808e8a
 @njit
 def _kl(v, u, scale, X, Y, S, T):
     "Loss over tau**2; `scale` is that of powers of 2"
-    w = v.shape[1]-1; L,Q,t = np.zeros((4,w), f4),f4(1)/T,scale/LOG2E
+    w = v.shape[1]-1
+    L,Q,t = np.zeros((4,w), f4),f4(1)/T,scale/LOG2E
     for k in range(len(v)):
         a,b,m,n = v[k],v[k,1:],u[k],u[k,1:]
         for c in range(w):
-            q0,q1,q2,q3 = four(m[c], n[c], scale, Y, c); lo = m[c]-a[c]; d = (n[c]-b[c])-lo
-            L[0,c] += q0*(lo+f4(.125)*d); L[1,c] += q1*(lo+f4(.375)*d); L[2,c] += q2*(lo+f4(.625)*d); L[3,c] += q3*(lo+f4(.875)*d)
+            q0,q1,q2,q3 = four(m[c], n[c], scale, Y, c)
+            lo = m[c]-a[c]
+            d = (n[c]-b[c])-lo
+            L[0,c] += q0*(lo+f4(.125)*d)
+            L[1,c] += q1*(lo+f4(.375)*d)
+            L[2,c] += q2*(lo+f4(.625)*d)
+            L[3,c] += q3*(lo+f4(.875)*d)
     L = L*Q*t+np.log(S)-np.log(T)
     return L if X is None else L+(X-Y)*t
 
 # %% ../../nbs/08_kernels.losses.ipynb #7bb64718
 @njit
 def _l1_shares(v, u, scale, X, Y, S, T, A, G, adj):
-    w = v.shape[1]-1; lo,hi,A,G,P,Q = np.empty(w, f4),np.empty(w, f4),A.copy(),G.copy(),f4(1)/S,f4(1)/T
+    w = v.shape[1]-1
+    lo,hi,A,G,P,Q = np.empty(w, f4),np.empty(w, f4),A.copy(),G.copy(),f4(1)/S,f4(1)/T
     for k in range(len(v)):
         a,b,m,n = v[k],v[k,1:],u[k],u[k,1:]
         for c in range(w):
-            p0,p1,p2,p3 = four(a[c], b[c], scale, X, c); q0,q1,q2,q3 = four(m[c], n[c], scale, Y, c)
-            p0 *= P[0,c]; p1 *= P[1,c]; p2 *= P[2,c]; p3 *= P[3,c]
-            g0 = G[0,c]*p0*(_sign(p0-q0*Q[0,c])-A[0,c]); g1 = G[1,c]*p1*(_sign(p1-q1*Q[1,c])-A[1,c]); g2 = G[2,c]*p2*(_sign(p2-q2*Q[2,c])-A[2,c]); g3 = G[3,c]*p3*(_sign(p3-q3*Q[3,c])-A[3,c])
-            lo[c] = f4(.875)*g0+f4(.625)*g1+f4(.375)*g2+f4(.125)*g3; hi[c] = f4(.125)*g0+f4(.375)*g1+f4(.625)*g2+f4(.875)*g3
+            p0,p1,p2,p3 = four(a[c], b[c], scale, X, c)
+            q0,q1,q2,q3 = four(m[c], n[c], scale, Y, c)
+            p0 *= P[0,c]
+            p1 *= P[1,c]
+            p2 *= P[2,c]
+            p3 *= P[3,c]
+            g0 = G[0,c]*p0*(_sign(p0-q0*Q[0,c])-A[0,c])
+            g1 = G[1,c]*p1*(_sign(p1-q1*Q[1,c])-A[1,c])
+            g2 = G[2,c]*p2*(_sign(p2-q2*Q[2,c])-A[2,c])
+            g3 = G[3,c]*p3*(_sign(p3-q3*Q[3,c])-A[3,c])
+            lo[c] = f4(.875)*g0+f4(.625)*g1+f4(.375)*g2+f4(.125)*g3
+            hi[c] = f4(.125)*g0+f4(.375)*g1+f4(.625)*g2+f4(.875)*g3
         add_columns(lo, hi, adj[k])
 
 # %% ../../nbs/08_kernels.losses.ipynb #2ecf5305
 @njit
 def _shares(v, scale, X, P, adj):
     "Add `P` times the powers, for `P` (4,w)"
-    w = v.shape[1]-1; lo,hi,P = np.empty(w, f4),np.empty(w, f4),P.copy()
+    w = v.shape[1]-1
+    lo,hi,P = np.empty(w, f4),np.empty(w, f4),P.copy()
     for k in range(len(v)):
         a,b = v[k],v[k,1:]
         for c in range(w):
-            g0,g1,g2,g3 = four(a[c], b[c], scale, X, c); g0 *= P[0,c]; g1 *= P[1,c]; g2 *= P[2,c]; g3 *= P[3,c]
-            lo[c] = f4(.875)*g0+f4(.625)*g1+f4(.375)*g2+f4(.125)*g3; hi[c] = f4(.125)*g0+f4(.375)*g1+f4(.625)*g2+f4(.875)*g3
+            g0,g1,g2,g3 = four(a[c], b[c], scale, X, c)
+            g0 *= P[0,c]
+            g1 *= P[1,c]
+            g2 *= P[2,c]
+            g3 *= P[3,c]
+            lo[c] = f4(.875)*g0+f4(.625)*g1+f4(.375)*g2+f4(.125)*g3
+            hi[c] = f4(.125)*g0+f4(.375)*g1+f4(.625)*g2+f4(.875)*g3
         add_columns(lo, hi, adj[k])
 
 # %% ../../nbs/08_kernels.losses.ipynb #8c8ff981
 @njit
 def _weights(weight, y, w):
     "Those of the four pixels between columns; 0 outside of the image"
-    G = np.zeros((4,w+1), f4); W = weight.shape[1]
+    G = np.zeros((4,w+1), f4)
+    W = weight.shape[1]
     for j in range(4):
         for c in range(w+1):
             if 0<=4*c-2+j<W: G[j,c] = weight[y,4*c-2+j]
     return G
 
+# %% ../../nbs/08_kernels.losses.ipynb #25a4e31c
 @njit
 def _row(l1, v, u, scale, X, Y, S, T, G, tau, adj):
     if l1:
@@ -93,7 +137,9 @@ def _row(l1, v, u, scale, X, Y, S, T, G, tau, adj):
         if adj.size: _l1_shares(v, u, scale, X, Y, S, T, A, G/tau, adj)
     else:
         L = tau*tau*_kl(v, u, scale, X, Y, S, T)
-        if adj.size: _shares(v, scale, X, tau*G/S, adj); _shares(u, scale, Y, -tau*G/T, adj)
+        if adj.size:
+            _shares(v, scale, X, tau*G/S, adj)
+            _shares(u, scale, Y, -tau*G/T, adj)
     return L
 
 # %% ../../nbs/08_kernels.losses.ipynb #a23d3d2e
@@ -108,15 +154,26 @@ def distances(
     D, start, stop, first, # as for `kernels.jit.backward`
 ):           # sum of weight times distance
     "Distance between tempered softmaxes, one band of rows"
-    h,w = student.shape[1:]; v,u,X,Y,best,total,scale = np.empty((D,w+2), f4),np.empty((D,w+2), f4),np.empty((4,w+1), f4),np.empty((4,w+1), f4),np.empty(w+2, f4),0.,LOG2E/tau
+    h,w = student.shape[1:]
+    v = np.empty((D,w+2), f4)
+    u = np.empty((D,w+2), f4)
+    X = np.empty((4,w+1), f4)
+    Y = np.empty((4,w+1), f4)
+    best = np.empty(w+2, f4)
+    total = 0.
+    scale = LOG2E/tau
     adj = np.empty((D,w+2) if grad.size else (0,0), f4)
     for y in range(start, stop):
         G = _weights(weight, y, w)
         if not G.any(): continue
-        row_of_bins(student, y, v, best); row_of_bins(teacher, y, u, best); adj[:] = 0
+        row_of_bins(student, y, v, best)
+        row_of_bins(teacher, y, u, best)
+        adj[:] = 0
         S,T = _sums(v, scale, None),_sums(u, scale, None)
         if min(S.min(), T.min())<TINY:
-            own_maximum(v, X); own_maximum(u, Y); L = _row(l1, v, u, scale, X, Y, _sums(v, scale, X), _sums(u, scale, Y), G, tau, adj)
+            own_maximum(v, X)
+            own_maximum(u, Y)
+            L = _row(l1, v, u, scale, X, Y, _sums(v, scale, X), _sums(u, scale, Y), G, tau, adj)
         else: L = _row(l1, v, u, scale, None, None, S, T, G, tau, adj)
         total += (G*L).sum()
         if grad.size: give_row(adj, y, h, first, grad)
@@ -128,11 +185,17 @@ def _truth(v, X, S, G, truth, y, adj):
     "Cross-entropy to the two bins around the truth of each pixel, weighted; their part of the gradient is added"
     D,total,W = len(v),0.,truth.shape[1]
     for x in range(W):
-        c,j = (x+2)//4,(x+2)%4; t,d = f4(.125)+f4(.25)*f4(j),min(max(truth[y,x], f4(0)), f4(D-1)); i = int(d); f = d-f4(i); n = min(i+1, D-1)
+        c,j = (x+2)//4,(x+2)%4
+        t,d = f4(.125)+f4(.25)*f4(j),min(max(truth[y,x], f4(0)), f4(D-1))
+        i = int(d)
+        f = d-f4(i)
+        n = min(i+1, D-1)
         s = (f4(1)-f)*(v[i,c]+t*(v[i,c+1]-v[i,c]))+f*(v[n,c]+t*(v[n,c+1]-v[n,c]))
         total += G[j,c]*(np.log(S[j,c])+X[j,c]-s)
         if adj.size:
-            for k,part in ((i,f4(1)-f),(n,f)): adj[k,c] -= (f4(1)-t)*part*G[j,c]; adj[k,c+1] -= t*part*G[j,c]
+            for k,part in ((i,f4(1)-f),(n,f)):
+                adj[k,c] -= (f4(1)-t)*part*G[j,c]
+                adj[k,c+1] -= t*part*G[j,c]
     return total
 
 # %% ../../nbs/08_kernels.losses.ipynb #b08d3d56
@@ -145,13 +208,19 @@ def cross_entropy(
     D, start, stop, first,
 ):          # sum of weight times cross-entropy
     "Cross-entropy on bins, one band of rows"
-    h,w = scores.shape[1:]; v,X,best,total = np.empty((D,w+2), f4),np.zeros((4,w+1), f4),np.empty(w+2, f4),0.; adj = np.empty((D,w+2) if grad.size else (0,0), f4)
+    h,w = scores.shape[1:]
+    v,X,best,total = np.empty((D,w+2), f4),np.zeros((4,w+1), f4),np.empty(w+2, f4),0.
+    adj = np.empty((D,w+2) if grad.size else (0,0), f4)
     for y in range(start, stop):
         G = _weights(weight, y, w)
         if not G.any(): continue
-        row_of_bins(scores, y, v, best); adj[:] = 0; X[:] = 0; S = _sums(v, LOG2E, None)
+        row_of_bins(scores, y, v, best)
+        adj[:] = 0
+        X[:] = 0
+        S = _sums(v, LOG2E, None)
         if S.min()<TINY:
-            own_maximum(v, X); S = _sums(v, LOG2E, X)
+            own_maximum(v, X)
+            S = _sums(v, LOG2E, X)
             if adj.size: _shares(v, LOG2E, X, G/S, adj)
         elif adj.size: _shares(v, LOG2E, None, G/S, adj)
         total += _truth(v, X, S, G, truth, y, adj)
@@ -162,12 +231,19 @@ def cross_entropy(
 class _Sum(torch.autograd.Function):
     @staticmethod
     def forward(ctx, scores, kind, target, weight, D, tau, want):
-        (s,bad),(t,worse),g = finite(scores),finite(target[:,None] if kind=='ce' else target),weight.float().contiguous().numpy(); B,N,h,w = s.shape; H = g.shape[1]; sums = np.zeros((B,h)); none = np.zeros((0,0,0), f4)
+        (s,bad),(t,worse),g = finite(scores),finite(
+            target[:,None] if kind=='ce' else target),weight.float().contiguous().numpy()
+        B,N,h,w = s.shape
+        H = g.shape[1]
+        sums = np.zeros((B,h))
+        none = np.zeros((0,0,0), f4)
         spoiled = float('nan' if bad is not None or worse is not None else 0)
         def band(b, i, j, lo, part):
             where = part,D,4*i,min(4*j, H),lo
-            sums[b,i] = cross_entropy(s[b], t[b,0], g[b], *where) if kind=='ce' else distances(kind=='l1', s[b], t[b], g[b], f4(tau), *where)
-        if want: ctx.save_for_backward(torch.from_numpy(gather(band, s.shape, H)+f4(spoiled)).to(scores.dtype))
+            sums[b,i] = cross_entropy(s[b], t[b,0], g[b], *where) if kind=='ce' else distances(
+                kind=='l1', s[b], t[b], g[b], f4(tau), *where)
+        if want:
+            ctx.save_for_backward(torch.from_numpy(gather(band, s.shape, H)+f4(spoiled)).to(scores.dtype))
         else: each(lambda b,i,j: band(b, i, j, 0, none), bands(B, h, H))
         return torch.tensor(sums.sum()+spoiled, dtype=torch.float32)
     @staticmethod
@@ -185,8 +261,15 @@ def fused_sum(
     "Weighted sum over full-resolution pixels of a loss on scores, on compiled kernels; differentiable once"
     pick(dict(l1=0, kl=0, ce=0), kind, 'kind')
     for s in (scores,) if kind=='ce' else (scores,target):
-        if max_disp not in (s.shape[1], 4*s.shape[1]): raise ValueError(f"scores must have {max_disp//4} or {max_disp} bins for max_disp={max_disp}, got {s.shape[1]}")
-        if s.shape[2:]!=scores.shape[2:] or len(s)!=len(scores): raise ValueError(f"maps of student {tuple(scores.shape)} and teacher {tuple(s.shape)} differ")
+        if max_disp not in (s.shape[1], 4*s.shape[1]):
+            raise ValueError(
+                f"scores must have {max_disp//4} or {max_disp} bins for max_disp={max_disp}, got {s.shape[1]}")
+        if s.shape[2:]!=scores.shape[2:] or len(s)!=len(scores):
+            raise ValueError(f"maps of student {tuple(scores.shape)} and teacher {tuple(s.shape)} differ")
     (h,w),(H,W) = scores.shape[2:],weight.shape[1:]
-    if H>4*h or W>4*w or (kind=='ce' and target.shape!=weight.shape): raise ValueError(f"weight {tuple(weight.shape)} must fit the maps {tuple(scores.shape)}, 4 times enlarged, and the truth")
-    return _Sum.apply(scores, kind, target, weight, max_disp, tau, torch.is_grad_enabled() and scores.requires_grad)
+    if H>4*h or W>4*w or (kind=='ce' and target.shape!=weight.shape):
+        raise ValueError(
+            f"weight {tuple(weight.shape)} must fit the maps {tuple(scores.shape)}, 4 times enlarged, and the truth")
+    return _Sum.apply(
+        scores, kind, target, weight, max_disp, tau, torch.is_grad_enabled()
+        and scores.requires_grad)

@@ -15,22 +15,33 @@ def differ(disp, y, x, grid, near):
     "Are the samples around a pixel further apart than `near`?"
     lo = hi = disp[y+grid[0],x+grid[0]]
     for i in grid:
-        for j in grid: d = disp[y+i,x+j]; lo = min(lo, d); hi = max(hi, d)
+        for j in grid:
+            d = disp[y+i,x+j]
+            lo = min(lo, d)
+            hi = max(hi, d)
     return hi-lo>near
 
 # %% ../../nbs/09_kernels.median.ipynb #a56c0ea0
 @njit
 def collect(disp, image, trust, table, y, x, grid, near, v, w):
     "Fill `v` with the samples in order and `w` with their weights; the sum of these, and that of samples within `near` of the pixel"
-    r = grid[len(grid)//2]; n,total,agree,here,color = 0,f4(0),f4(0),disp[y+r,x+r],image[y+r,x+r]
+    r = grid[len(grid)//2]
+    n,total,agree,here,color = 0,f4(0),f4(0),disp[y+r,x+r],image[y+r,x+r]
     for i in grid:
         for j in grid:
             d,other,far = disp[y+i,x+j],image[y+i,x+j],0
             for c in range(len(color)): far += abs(other[c]-color[c])
-            m = table[far]*trust[y+i,x+j]; total += m; k = n; n += 1
+            m = table[far]*trust[y+i,x+j]
+            total += m
+            k = n
+            n += 1
             if abs(d-here)<=near: agree += m
-            while k>0 and v[k-1]>d: v[k] = v[k-1]; w[k] = w[k-1]; k -= 1
-            v[k] = d; w[k] = m
+            while k>0 and v[k-1]>d:
+                v[k] = v[k-1]
+                w[k] = w[k-1]
+                k -= 1
+            v[k] = d
+            w[k] = m
     return total,agree
 
 # %% ../../nbs/09_kernels.median.ipynb #4804ca9b
@@ -47,7 +58,8 @@ def middle(v, w, total):
 @njit
 def rows(disp, image, trust, table, out, grid, near, part, start, stop):
     "Outvote the pixels of rows [start,stop) of which less than `part` of the weight around them is near"
-    n = len(grid)**2; v,w = np.empty(n, f4),np.empty(n, f4)
+    n = len(grid)**2
+    v,w = np.empty(n, f4),np.empty(n, f4)
     for y in range(start, stop):
         for x in range(out.shape[1]):
             if differ(disp, y, x, grid, near):

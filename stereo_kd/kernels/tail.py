@@ -13,9 +13,11 @@ from importlib import import_module
 from torch import Tensor
 
 # %% ../../nbs/07_kernels.tail.ipynb #1a1dbc87
-BACKENDS = dict(triton='cuda', numba='cpu', torch='') # fastest first, and the device they run on; torch runs on all
+# fastest first, and the device they run on; torch runs on all
+BACKENDS = dict(triton='cuda', numba='cpu', torch='')
 _chosen = [os.environ.get('STEREO_KD_TAIL', '')]
 
+# %% ../../nbs/07_kernels.tail.ipynb #2d06cec7
 @lru_cache
 def works(
     name:str, # of `BACKENDS`
@@ -23,9 +25,14 @@ def works(
     "Can the kernels of a backend be had here?"
     if name=='torch': return True
     if name=='triton' and not torch.cuda.is_available(): return False
-    try: import_module(f"stereo_kd.kernels.{dict(triton='triton', numba='jit')[name]}"); return True
-    except Exception as e: warnings.warn(f"the {name} kernels do not work here, slower ones are used: {e}"); return False
+    try:
+        import_module(f"stereo_kd.kernels.{dict(triton='triton', numba='jit')[name]}")
+        return True
+    except Exception as e:
+        warnings.warn(f"the {name} kernels do not work here, slower ones are used: {e}")
+        return False
 
+# %% ../../nbs/07_kernels.tail.ipynb #06b49fcf
 def backend(
     device='cpu',           # where the scores are
     dtype=torch.float32,    # of the scores
@@ -41,7 +48,8 @@ def use(
     name:str, # of `BACKENDS`; '' for the fastest that works
 ):
     "Run on other kernels, within a `with`, where the device has them"
-    if name and name not in BACKENDS: raise ValueError(f"unknown backend {name!r}; known: {', '.join(BACKENDS)}")
+    if name and name not in BACKENDS:
+        raise ValueError(f"unknown backend {name!r}; known: {', '.join(BACKENDS)}")
     if name and not works(name): raise ValueError(f"the backend {name!r} does not work on this machine")
     before,_chosen[0] = _chosen[0],name
     try: yield
@@ -49,33 +57,52 @@ def use(
 
 # %% ../../nbs/07_kernels.tail.ipynb #101ece1c
 @torch.library.custom_op('stereo_kd::tail', mutates_args=())
-def _tail(scores:Tensor, f:int, H:int, W:int, tau:float, keep:bool) -> tuple[Tensor,Tensor]: # `keep`: what the way back needs
-    if scores.is_cuda: from stereo_kd.kernels import triton; return triton.forward((scores/tau).contiguous(), f, H, W)
+# `keep`: what the way back needs
+def _tail(scores:Tensor, f:int, H:int, W:int, tau:float, keep:bool) -> tuple[Tensor,Tensor]:
+    if scores.is_cuda:
+        from stereo_kd.kernels import triton
+        return triton.forward((scores/tau).contiguous(), f, H, W)
     from stereo_kd.kernels import jit
-    (s,bad),disp,aux = jit.finite(scores),torch.empty(len(scores), H, W),torch.empty(len(scores), 3*keep, H, W)
+    (s,bad),disp,aux = jit.finite(scores),torch.empty(len(scores), H, W),torch.empty(
+        len(scores), 3*keep, H, W)
     d,a = disp.numpy(),aux.numpy()
-    jit.each(lambda b,i,j: jit.forward(s[b], d[b], a[b], f*s.shape[1], jit.f4(tau), 4*i, min(4*j, H)), jit.bands(len(s), s.shape[2], H))
+    jit.each(
+        lambda b,i,j: jit.forward(s[b], d[b], a[b], f*s.shape[1], jit.f4(tau), 4*i, min(4*j, H)),
+        jit.bands(len(s), s.shape[2], H))
     if bad is not None: disp[jit.reach(bad, (H,W))] = float('nan')
     return disp,aux
 
+# %% ../../nbs/07_kernels.tail.ipynb #a9c03071
 @_tail.register_fake
-def _(scores, f, H, W, tau, keep): return tuple(scores.new_empty(s, dtype=torch.float32) for s in ((len(scores),H,W),(len(scores),4 if scores.is_cuda else 3*keep,H,W)))
+def _(scores, f, H, W, tau, keep):
+    return tuple(
+        scores.new_empty(s, dtype=torch.float32)
+        for s in ((len(scores),H,W),(len(scores),4 if scores.is_cuda else 3*keep,H,W)))
 
 # %% ../../nbs/07_kernels.tail.ipynb #0ac03219
 @torch.library.custom_op('stereo_kd::tail_backward', mutates_args=())
 def _tail_backward(scores:Tensor, aux:Tensor, g:Tensor, f:int, tau:float) -> Tensor:
-    if scores.is_cuda: from stereo_kd.kernels import triton; return triton.backward((scores/tau).contiguous(), aux, g.float().contiguous()/tau, f).to(scores.dtype)
+    if scores.is_cuda:
+        from stereo_kd.kernels import triton
+        return triton.backward((scores/tau).contiguous(), aux, g.float().contiguous()/tau, f).to(scores.dtype)
     from stereo_kd.kernels import jit
-    (s,bad),a,g = jit.finite(scores),aux.numpy(),g.float().contiguous().numpy(); H = g.shape[1]
-    def band(b, i, j, lo, part): jit.backward(s[b], a[b], g[b], part, f*s.shape[1], jit.f4(tau), 4*i, min(4*j, H), lo)
+    (s,bad),a,g = jit.finite(scores),aux.numpy(),g.float().contiguous().numpy()
+    H = g.shape[1]
+    def band(b, i, j, lo, part):
+        jit.backward(s[b], a[b], g[b], part, f*s.shape[1], jit.f4(tau), 4*i, min(4*j, H), lo)
     grad = torch.from_numpy(jit.gather(band, s.shape, H))
     if bad is not None: grad.transpose(0,1)[:,jit.reach(bad)] = float('nan')
     return grad.to(scores.dtype)
 
+# %% ../../nbs/07_kernels.tail.ipynb #606aa7b1
 @_tail_backward.register_fake
 def _(scores, aux, g, f, tau): return torch.empty_like(scores)
 
-def _setup(ctx, inputs, output): ctx.save_for_backward(inputs[0], output[1]); ctx.args = inputs[1],inputs[4]; ctx.mark_non_differentiable(output[1])
+def _setup(ctx, inputs, output):
+    ctx.save_for_backward(inputs[0], output[1])
+    ctx.args = inputs[1],inputs[4]
+    ctx.mark_non_differentiable(output[1])
+
 def _grad(ctx, g, _): return _tail_backward(*ctx.saved_tensors, g, *ctx.args),None,None,None,None,None
 _tail.register_autograd(_grad, setup_context=_setup)
 
@@ -87,7 +114,11 @@ def fused_tail(
     tau:float=1.,  # temperature of the softmax
 ) -> Tensor:       # (B,H,W) float32
     "Soft-argmax at full resolution on compiled kernels; differentiable once"
-    N,h,w = scores.shape[1:]; f,rest = divmod(max_disp, N)
-    if rest or f not in (1,4): raise ValueError(f"scores must have {max_disp//4} or {max_disp} bins for max_disp={max_disp}, got {N}")
-    if size[0]>4*h or size[1]>4*w or min(size)<1: raise ValueError(f"size must be at most 4 times the map, {4*h}x{4*w}, got {size[0]}x{size[1]}")
+    N,h,w = scores.shape[1:]
+    f,rest = divmod(max_disp, N)
+    if rest or f not in (1,4):
+        raise ValueError(
+            f"scores must have {max_disp//4} or {max_disp} bins for max_disp={max_disp}, got {N}")
+    if size[0]>4*h or size[1]>4*w or min(size)<1:
+        raise ValueError(f"size must be at most 4 times the map, {4*h}x{4*w}, got {size[0]}x{size[1]}")
     return _tail(scores, f, *size, tau, scores.requires_grad and torch.is_grad_enabled())[0]

@@ -14,14 +14,19 @@ from torch import Tensor
 @triton.jit
 def _between(x, n):
     "The two low-resolution places around full-resolution place `x`, and where between them"
-    p = (x.to(tl.float32)+.5)/4-.5; lo = tl.floor(p)
+    p = (x.to(tl.float32)+.5)/4-.5
+    lo = tl.floor(p)
     return tl.maximum(lo, 0).to(tl.int32),tl.minimum(lo+1, n-1).to(tl.int32),p-lo
 
+# %% ../../nbs/06_kernels.triton.ipynb #ab527b3d
 @triton.jit
 def _knot(scores, k, h, w, y0, y1, ty, x0, x1, tx):
     "Knot `k` at some pixels"
     a,b = scores+(k*h+y0)*w,scores+(k*h+y1)*w
-    a0,a1,b0,b1 = tl.load(a+x0).to(tl.float32),tl.load(a+x1).to(tl.float32),tl.load(b+x0).to(tl.float32),tl.load(b+x1).to(tl.float32)
+    a0 = tl.load(a+x0).to(tl.float32)
+    a1 = tl.load(a+x1).to(tl.float32)
+    b0 = tl.load(b+x0).to(tl.float32)
+    b1 = tl.load(b+x1).to(tl.float32)
     l,r = a0+ty*(b0-a0),a1+ty*(b1-a1)
     return l+tx*(r-l)
 
@@ -29,42 +34,79 @@ def _knot(scores, k, h, w, y0, y1, ty, x0, x1, tx):
 @triton.jit
 def _forward(scores, disp, aux, N, h, w, H, W, F:tl.constexpr, BLOCK:tl.constexpr):
     x,y,b = tl.program_id(0)*BLOCK+tl.arange(0, BLOCK),tl.program_id(1),tl.program_id(2)
-    inside = x<W; x = tl.minimum(x, W-1); scores += b.to(tl.int64)*N*h*w
-    y0,y1,ty = _between(y, h); x0,x1,tx = _between(x, w)
-    a = _knot(scores, 0, h, w, y0, y1, ty, x0, x1, tx); M = a; C = a*0
+    inside = x<W
+    x = tl.minimum(x, W-1)
+    scores += b.to(tl.int64)*N*h*w
+    y0,y1,ty = _between(y, h)
+    x0,x1,tx = _between(x, w)
+    a = _knot(scores, 0, h, w, y0, y1, ty, x0, x1, tx)
+    M = a
+    C = a*0
     for k in range(1, N): # the largest score, and its bin
         u = _knot(scores, k, h, w, y0, y1, ty, x0, x1, tx)
-        if F==4: d = (u-a)/8; m = tl.maximum(a+d, u-d); c = 4.*k-2+tl.where(d>0, 3., 0.)
-        else: m = u; c = u*0+k
-        C = tl.where(m>M, c, C); M = tl.maximum(M, m); a = u
-    if F==4: C = tl.where(a>M, 4.*N-2, C); M = tl.maximum(M, a)
-    a = _knot(scores, 0, h, w, y0, y1, ty, x0, x1, tx); e = tl.exp(a-M)
-    if F==4: S = 2*e; E = e-2*C*e
-    else: S = e; E = -C*e
+        if F==4:
+            d = (u-a)/8
+            m = tl.maximum(a+d, u-d)
+            c = 4.*k-2+tl.where(d>0, 3., 0.)
+        else:
+            m = u
+            c = u*0+k
+        C = tl.where(m>M, c, C)
+        M = tl.maximum(M, m)
+        a = u
+    if F==4:
+        C = tl.where(a>M, 4.*N-2, C)
+        M = tl.maximum(M, a)
+    a = _knot(scores, 0, h, w, y0, y1, ty, x0, x1, tx)
+    e = tl.exp(a-M)
+    if F==4:
+        S = 2*e
+        E = e-2*C*e
+    else:
+        S = e
+        E = -C*e
     for k in range(1, N): # the sums
         u = _knot(scores, k, h, w, y0, y1, ty, x0, x1, tx)
         if F==4:
-            for j in tl.static_range(4): e = tl.exp(a+(.125+.25*j)*(u-a)-M); S += e; E += (4.*k-2+j-C)*e
-        else: e = tl.exp(u-M); S += e; E += (k-C)*e
+            for j in tl.static_range(4):
+                e = tl.exp(a+(.125+.25*j)*(u-a)-M)
+                S += e
+                E += (4.*k-2+j-C)*e
+        else:
+            e = tl.exp(u-M)
+            S += e
+            E += (k-C)*e
         a = u
-    if F==4: e = tl.exp(a-M); S += 2*e; E += (8.*N-3-2*C)*e
-    R = E/S; o = (b*H+y).to(tl.int64)*W+x; n = H*W; q = aux+(4*b*H+y).to(tl.int64)*W+x
+    if F==4:
+        e = tl.exp(a-M)
+        S += 2*e
+        E += (8.*N-3-2*C)*e
+    R = E/S
+    o = (b*H+y).to(tl.int64)*W+x
+    n = H*W
+    q = aux+(4*b*H+y).to(tl.int64)*W+x
     tl.store(disp+o, C+R, inside)
-    tl.store(q, C, inside); tl.store(q+n, R, inside); tl.store(q+2*n, M, inside); tl.store(q+3*n, S, inside)
+    tl.store(q, C, inside)
+    tl.store(q+n, R, inside)
+    tl.store(q+2*n, M, inside)
+    tl.store(q+3*n, S, inside)
 
 # %% ../../nbs/06_kernels.triton.ipynb #df5c5132
 @triton.jit
 def _share(x, x0, x1, t, cell): return tl.where(x0==cell, 1-t, 0.)+tl.where(x1==cell, t, 0.)
 
+# %% ../../nbs/06_kernels.triton.ipynb #14fe5f67
 @triton.jit
 def _bins(below, u, above, k, N, C, R, M, F:tl.constexpr):
     "Sum over the bins that knot `k` has a part in: part * exp(score-M) * (bin-mean)"
     if F==4:
         total = u*0
         for j in tl.static_range(4):
-            i = 4.*k-2+j; part = tl.where(k>0, .125+.25*j, tl.where(i>=0, 1., 0.))
+            i = 4.*k-2+j
+            part = tl.where(k>0, .125+.25*j, tl.where(i>=0, 1., 0.))
             total += part*tl.exp(below+(.125+.25*j)*(u-below)-M)*((i-C)-R)
-            i = 4.*k+2+j; part = tl.where(k<N-1, .875-.25*j, tl.where(i<4*N, 1., 0.))
+            i = 4.*k+2+j
+            part = tl.where(k<N-1, .875-.25*j, tl.where(i<4*N, 1., 0.))
             total += part*tl.exp(u+(.125+.25*j)*(above-u)-M)*((i-C)-R)
     else: total = tl.exp(u-M)*((k-C)-R)
     return total
@@ -73,16 +115,31 @@ def _bins(below, u, above, k, N, C, R, M, F:tl.constexpr):
 @triton.jit
 def _backward(scores, aux, g, grad, N, h, w, H, W, F:tl.constexpr, BLOCK:tl.constexpr):
     c,r,bk = tl.program_id(0)*BLOCK+tl.arange(0, BLOCK),tl.program_id(1),tl.program_id(2)
-    b = bk//N; k = bk%N; n = H*W; total = tl.zeros((BLOCK,), tl.float32); inside = c<w; c = tl.minimum(c, w-1)
+    b = bk//N
+    k = bk%N
+    n = H*W
+    total = tl.zeros((BLOCK,), tl.float32)
+    inside = c<w
+    c = tl.minimum(c, w-1)
     scores += b.to(tl.int64)*N*h*w
     for dy in range(8):
-        y = 4*r-2+dy; row = (y>=0)&(y<H); y = tl.minimum(tl.maximum(y, 0), H-1); y0,y1,ty = _between(y, h); sy = _share(y, y0, y1, ty, r)
+        y = 4*r-2+dy
+        row = (y>=0)&(y<H)
+        y = tl.minimum(tl.maximum(y, 0), H-1)
+        y0,y1,ty = _between(y, h)
+        sy = _share(y, y0, y1, ty, r)
         for dx in range(8):
-            x = 4*c-2+dx; ok = row&(x>=0)&(x<W); x = tl.minimum(tl.maximum(x, 0), W-1); x0,x1,tx = _between(x, w)
+            x = 4*c-2+dx
+            ok = row&(x>=0)&(x<W)
+            x = tl.minimum(tl.maximum(x, 0), W-1)
+            x0,x1,tx = _between(x, w)
             u = _knot(scores, k, h, w, y0, y1, ty, x0, x1, tx)
-            below = _knot(scores, tl.maximum(k-1, 0), h, w, y0, y1, ty, x0, x1, tx); above = _knot(scores, tl.minimum(k+1, N-1), h, w, y0, y1, ty, x0, x1, tx)
+            below = _knot(scores, tl.maximum(k-1, 0), h, w, y0, y1, ty, x0, x1, tx)
+            above = _knot(scores, tl.minimum(k+1, N-1), h, w, y0, y1, ty, x0, x1, tx)
             q = aux+(4*b*H+y).to(tl.int64)*W+x
-            v = _bins(below, u, above, k, N, tl.load(q), tl.load(q+n), tl.load(q+2*n), F)*tl.load(g+(b*H+y).to(tl.int64)*W+x)/tl.load(q+3*n)
+            v = _bins(
+                below, u, above, k, N, tl.load(q), tl.load(q+n), tl.load(q+2*n), F)*tl.load(
+                    g +(b*H+y).to(tl.int64)*W +x)/tl.load(q+3*n)
             total += tl.where(ok, sy*_share(x, x0, x1, tx, c)*v, 0.)
     tl.store(grad+(bk.to(tl.int64)*h+r)*w+c, total, inside)
 
@@ -93,16 +150,20 @@ def forward(
     H:int, W:int,  # size of the disparity
 ) -> tuple:        # disparity in bins (B,H,W), and what `backward` needs (B,4,H,W)
     "Soft-argmax of the enlarged scores"
-    B,N,h,w = scores.shape; disp,aux = scores.new_empty((B,H,W), dtype=torch.float32),scores.new_empty((B,4,H,W), dtype=torch.float32)
+    B,N,h,w = scores.shape
+    disp = scores.new_empty((B,H,W), dtype=torch.float32)
+    aux = scores.new_empty((B,4,H,W), dtype=torch.float32)
     _forward[(triton.cdiv(W, 128),H,B)](scores, disp, aux, N, h, w, H, W, F=f, BLOCK=128)
     return disp,aux
 
+# %% ../../nbs/06_kernels.triton.ipynb #def5c0c6
 def backward(
     scores:Tensor, aux:Tensor, # as `forward` had and gave them
     g:Tensor,                  # (B,H,W), float32, contiguous
     f:int,                     # bins per knot
 ) -> Tensor:                   # (B,N,h,w) float32
     "Gradient for the scores"
-    B,N,h,w = scores.shape; grad = torch.empty_like(scores, dtype=torch.float32)
+    B,N,h,w = scores.shape
+    grad = torch.empty_like(scores, dtype=torch.float32)
     _backward[(triton.cdiv(w, 32),h,B*N)](scores, aux, g, grad, N, h, w, *g.shape[1:], F=f, BLOCK=32)
     return grad

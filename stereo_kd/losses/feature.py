@@ -21,8 +21,11 @@ class MapLoss:
     ): self.name,self.distance,self.relative = name,distance,relative
 
     def __call__(self, student, teacher, valid, **settings):
-        s,t = (get_map(o, self.name).float() for o in (student,teacher)); t = t.detach()
-        if s.shape!=t.shape: raise ValueError(f"{self.name} of the student is {tuple(s.shape)}, that of the teacher {tuple(t.shape)}")
+        s,t = (get_map(o, self.name).float() for o in (student,teacher))
+        t = t.detach()
+        if s.shape!=t.shape:
+            raise ValueError(
+                f"{self.name} of the student is {tuple(s.shape)}, that of the teacher {tuple(t.shape)}")
         loss = self.distance(s, t, **settings).mean()
         return loss/t.square().mean().clamp(min=1e-12) if self.relative else loss
 
@@ -34,7 +37,8 @@ def layer_pairs(
     "Which layer of a student stands for which of its teacher"
     if teacher==student: return [(i,i,0.,1.) for i in range(teacher)]
     if (teacher,student)==(4,2): return [(0,0,0.,1.),(1,1,0.,.2),(2,1,.2,.6),(3,1,.6,1.)]
-    raise ValueError(f"no pairs of layers are known for a teacher with {teacher} layers and a student with {student}")
+    raise ValueError(
+        f"no pairs of layers are known for a teacher with {teacher} layers and a student with {student}")
 
 # %% ../../nbs/42_losses.feature.ipynb #92ca8abe
 class FeatureLoss(nn.Module):
@@ -45,8 +49,11 @@ class FeatureLoss(nn.Module):
         adapt:str='student',  # whose maps are translated: 'student', or 'teacher' as released
     ):
         super().__init__()
-        if adapt not in ('student','teacher'): raise ValueError(f"adapt must be 'student' or 'teacher', got {adapt!r}")
-        self.adapt,self.pairs = adapt,[(i,j,round(a*student[j]),round(b*student[j])) for i,j,a,b in layer_pairs(len(teacher), len(student))]
+        if adapt not in ('student','teacher'):
+            raise ValueError(f"adapt must be 'student' or 'teacher', got {adapt!r}")
+        self.adapt,self.pairs = adapt,[
+            (i,j,round(a*student[j]),round(b*student[j])) for i, j, a,
+            b in layer_pairs(len(teacher), len(student))]
         def adapter(t, s):
             if t==s: return nn.Identity()
             return nn.Conv2d(s, t, 1) if adapt=='student' else nn.Sequential(nn.ReLU6(), nn.Conv2d(t, s, 1))

@@ -22,6 +22,7 @@ def tempered_l1(
     p,q = ((s.float()/tau).softmax(1) for s in (student,teacher))
     return (p-q).abs().sum(1)
 
+# %% ../../nbs/41_losses.response.ipynb #2fe2337c
 def tempered_kl(
     student:Tensor, # scores (B,D,...)
     teacher:Tensor, # scores (B,D,...)
@@ -44,7 +45,9 @@ class ResponseLoss:
     def __call__(self, student, teacher, valid, tau=1.):
         pair = [student.aggregation[-1],teacher.aggregation[-1].detach()]
         valid = valid if self.masked else torch.ones_like(valid)
-        return pixel_mean(lambda p,q: self.distance(p, q, tau), pair, [], valid, self.max_disp, self.at, self.kernel(tau))
+        return pixel_mean(
+            lambda p,q: self.distance(p, q, tau), pair, [], valid, self.max_disp, self.at,
+            self.kernel(tau))
 
     def kernel(self, tau): # the fused form of a distance that has one
         kind = {tempered_l1:'l1', tempered_kl:'kl'}.get(self.distance)

@@ -20,7 +20,8 @@ def bin_cross_entropy(
 ) -> Tensor:       # (B,...)
     "Cross-entropy to the two bins around the truth"
     d = disp.clamp(0, scores.shape[1]-1)
-    i = d.floor().long(); f = d-i
+    i = d.floor().long()
+    f = d-i
     logp = scores.float().log_softmax(1)
     low,high = (logp.gather(1, k[:,None])[:,0] for k in (i,(i+1).clamp(max=scores.shape[1]-1)))
     return -((1-f)*low+f*high)
@@ -42,9 +43,12 @@ class SupervisedLoss:
 
     def one(self, scores, disp, valid):
         if self.at!='full': return pixel_mean(self.per_pixel, [scores], [disp], valid, self.max_disp, self.at)
-        off = F.smooth_l1_loss(disparity_tail(scores, self.max_disp, disp.shape[-2:]), disp, reduction='none') # every pixel: each part by its own kernel
+        # every pixel: each part by its own kernel
+        off = F.smooth_l1_loss(disparity_tail(scores, self.max_disp, disp.shape[-2:]), disp, reduction='none')
         loss = self.l1*torch.where(valid, off, 0).sum()/valid.sum().clamp(min=1)
-        return loss+self.ce*pixel_mean(bin_cross_entropy, [scores], [disp], valid, self.max_disp, 'full', partial(fused_sum, 'ce')) if self.ce else loss
+        return loss+self.ce*pixel_mean(
+            bin_cross_entropy, [scores], [disp], valid, self.max_disp, 'full',
+            partial(fused_sum, 'ce')) if self.ce else loss
 
     def __call__(self, out, disp, valid):
         n = len(out.aggregation)

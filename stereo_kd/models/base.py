@@ -33,7 +33,8 @@ class StereoNet(nn.Module):
         max_disp:int=192, # disparities 0..max_disp-1 in full-resolution px; a multiple of 48
     ):
         super().__init__()
-        if max_disp<48 or max_disp%48: raise ValueError(f"max_disp must be a positive multiple of 48, got {max_disp}")
+        if max_disp<48 or max_disp%48:
+            raise ValueError(f"max_disp must be a positive multiple of 48, got {max_disp}")
         self.max_disp = max_disp
 
     def bins(self) -> list: # modules whose output channels are disparities
@@ -45,6 +46,7 @@ class StereoNet(nn.Module):
 # %% ../../nbs/23_models.base.ipynb #c627eb65
 from fastcore.basics import patch
 
+# %% ../../nbs/23_models.base.ipynb #3221250f
 @patch
 def forward(self:StereoNet,
     left:Tensor,  # (B,3,H,W), ImageNet-normalised
@@ -52,7 +54,8 @@ def forward(self:StereoNet,
     upto:str=None,# last stage to compute, one of `STAGES`; `self.upto` if None
 ) -> StereoOutput: # stages after `upto` are empty lists
     "Run the stages in order on inputs of any size"
-    check_pair(left, right); upto = upto or self.upto
+    check_pair(left, right)
+    upto = upto or self.upto
     if upto not in STAGES: raise ValueError(f"upto must be one of {STAGES}, got {upto!r}")
     size,last,out,extras = left.shape[-2:],STAGES.index(upto),[[],[],[],[]],{}
     out[0] = [self.features(pad_to(v, self.multiple)) for v in (left,right)]
@@ -70,5 +73,7 @@ def get_map(
     if name in ('cost_volume','aggregation'):
         stage = getattr(out, name)
         return stage[-1] if isinstance(stage, list) else stage
-    if name not in out.extras: raise ValueError(f"this network has no map {name!r}; it has {', '.join(['cost_volume', 'aggregation', *out.extras])}")
+    if name not in out.extras:
+        raise ValueError(
+            f"this network has no map {name!r}; it has {', '.join(['cost_volume', 'aggregation', *out.extras])}")
     return out.extras[name]

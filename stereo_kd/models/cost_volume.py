@@ -37,7 +37,8 @@ def correlation_volume(
     T = max(2, -(-W//n))          # left columns in a block
     K,extra = T+max_disp-1, n*T-W # right columns it can reach; padding of the last block
     l = F.pad(left, (0,extra)).unflatten(-1, (n,T)).permute(0,2,3,4,1)/C              # (B,H,n,T,C)
-    r = F.pad(right, (max_disp-1,extra)).flip(-1)                                     # blocks are cut from it back to front
+    # blocks are cut from it back to front
+    r = F.pad(right, (max_disp-1,extra)).flip(-1)
     r = torch.stack([r[...,(n-1-i)*T:(n-1-i)*T+K] for i in range(n)], 2).permute(0,3,2,1,4) # (B,H,n,C,K)
     band = (l@r).flatten(3)[...,T-1:T*K-1].unflatten(3, (T,K-1))[...,:max_disp]       # (B,H,n,T,D)
     return band.permute(0,4,1,2,3).flatten(3)[...,:W].contiguous()
@@ -64,6 +65,7 @@ def _both(left, right, max_disp):
     inside = (column>=candidate[:,None])[:,None] # (D,1,W)
     return torch.where(inside, left[:,:,None], 0), shifted_right(right, D)
 
+# %% ../../nbs/20_models.cost_volume.ipynb #f46bd057
 def concat_volume(
     left:Tensor,  # left features (B,C,H,W)
     right:Tensor, # right features (B,C,H,W)
@@ -72,6 +74,7 @@ def concat_volume(
     "Left features beside the shifted right features"
     return torch.cat(_both(left, right, max_disp), 1)
 
+# %% ../../nbs/20_models.cost_volume.ipynb #20bbb1a2
 def interlaced_volume(
     left:Tensor,  # left features (B,C,H,W)
     right:Tensor, # right features (B,C,H,W)

@@ -26,7 +26,8 @@ class DTPFeatures(nn.Module):
         super().__init__()
         self.stem = nn.Sequential(FirstBlock(3, stem, 2, 3), nn.ReLU(), MobileV2(stem, stem), nn.ReLU())
         self.layer1 = nn.Sequential(*[MobileV1(stem, stem) for _ in range(blocks[0])])
-        self.layer2 = nn.Sequential(*[MobileV1(stem if i==0 else width, width, 2 if i==0 else 1) for i in range(blocks[1])])
+        self.layer2 = nn.Sequential(
+            *[MobileV1(stem if i==0 else width, width, 2 if i==0 else 1) for i in range(blocks[1])])
         self.skip = ConvBN(stem, skip, 1, 2)
     def forward(self, image):
         half = self.layer1(self.stem(image))
@@ -36,6 +37,7 @@ class DTPFeatures(nn.Module):
 # %% ../../nbs/30_models.dtpnet.ipynb #23cc9a8c
 SHARPNESS = 16. # of the cosine volume
 
+# %% ../../nbs/30_models.dtpnet.ipynb #101709c1
 class DTPnet(StereoNet):
     "DTPnet (Pan et al., ICRA 2024), published (`c2d`) or with an explicit correlation"
     def __init__(self,
@@ -47,16 +49,21 @@ class DTPnet(StereoNet):
         match:int=32,                 # channels compared by the correlation
     ):
         super().__init__(max_disp)
-        if cost_volume not in ('c2d','correlation'): raise ValueError(f"cost_volume must be 'c2d' or 'correlation', got {cost_volume!r}")
+        if cost_volume not in ('c2d','correlation'):
+            raise ValueError(f"cost_volume must be 'c2d' or 'correlation', got {cost_volume!r}")
         n,c = max_disp//4,width+16
         self.c2d = cost_volume=='c2d'
         self.matching,self.tau = ('traced',1.) if self.c2d else ('free',1/3)
         self.extract = DTPFeatures(stem, width)
         if not self.c2d: self.match = ConvBN(c, match, 1)
-        self.mix = nn.Sequential(ConvBN(2*c if self.c2d else n+c, hidden, 1, act=nn.ReLU()), ConvBN(hidden, hidden, 1, act=nn.ReLU()), ConvBN(hidden, n, 1))
+        self.mix = nn.Sequential(
+            ConvBN(2*c if self.c2d else n+c, hidden, 1, act=nn.ReLU()),
+            ConvBN(hidden, hidden, 1, act=nn.ReLU()), ConvBN(hidden, n, 1))
         self.hourglass = Hourglass2D(n)
         self.score = nn.Conv2d(n if self.c2d else 2*n, max_disp, 1)
-        if not self.c2d: self.score.weight.data[:,n:,0,0] = expand_bins(torch.eye(n)[...,None], max_disp)[...,0].T # starts as a block matcher
+        if not self.c2d:
+            # starts as a block matcher
+            self.score.weight.data[:,n:,0,0] = expand_bins(torch.eye(n)[...,None], max_disp)[...,0].T
 
     def features(self, image):
         f = self.extract(image)
@@ -64,7 +71,8 @@ class DTPnet(StereoNet):
 
     def cost_volume(self, left, right):
         if self.c2d: return self.mix(torch.cat([left[-1],right[-1]], 1))
-        return SHARPNESS*left[-1].shape[1]*correlation_volume(left[-1], right[-1], self.max_disp//4) # sharpened cosine
+        # sharpened cosine
+        return SHARPNESS*left[-1].shape[1]*correlation_volume(left[-1], right[-1], self.max_disp//4)
 
     def aggregation(self, volume, left, extras):
         if self.c2d: return [self.score(self.hourglass(volume))]

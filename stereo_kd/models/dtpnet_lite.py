@@ -17,9 +17,12 @@ from .dtpnet import SHARPNESS
 # %% ../../nbs/31_models.dtpnet_lite.ipynb #3504b1dc
 class Residual(nn.Module):
     "A 3x3 convolution, BatchNorm and ReLU beside the identity"
-    def __init__(self, n): super().__init__(); self.body = ConvBN(n, n, 3, act=nn.ReLU())
+    def __init__(self, n):
+        super().__init__()
+        self.body = ConvBN(n, n, 3, act=nn.ReLU())
     def forward(self, x): return x+self.body(x)
 
+# %% ../../nbs/31_models.dtpnet_lite.ipynb #aec67e73
 class Below(nn.Module):
     "Work at half the resolution, added to what came in"
     def __init__(self,
@@ -28,8 +31,11 @@ class Below(nn.Module):
         blocks:int=1, # residual convolutions below
     ):
         super().__init__()
-        self.body = nn.Sequential(ConvBN(n, inner, 3, 2, act=nn.ReLU()), *[Residual(inner) for _ in range(blocks)], nn.Conv2d(inner, n, 1))
-    def forward(self, x): return F.relu(x+F.interpolate(self.body(x), size=x.shape[-2:], mode='bilinear', align_corners=False))
+        self.body = nn.Sequential(
+            ConvBN(n, inner, 3, 2, act=nn.ReLU()), *[Residual(inner) for _ in range(blocks)],
+            nn.Conv2d(inner, n, 1))
+    def forward(self, x):
+        return F.relu(x+F.interpolate(self.body(x), size=x.shape[-2:], mode='bilinear', align_corners=False))
 
 # %% ../../nbs/31_models.dtpnet_lite.ipynb #806bb73a
 class DTPnetLite(StereoNet):
@@ -44,17 +50,22 @@ class DTPnetLite(StereoNet):
         mix:int=48,       # channels of volume and left features together, at H/4
         inner:int=64,     # and at H/8
     ):
-        super().__init__(max_disp); n = max_disp//4
-        self.stem = nn.Sequential(ConvBN(3, stem, 3, 2, act=nn.ReLU()), ConvBN(stem, width, 3, 2, act=nn.ReLU()))
+        super().__init__(max_disp)
+        n = max_disp//4
+        self.stem = nn.Sequential(
+            ConvBN(3, stem, 3, 2, act=nn.ReLU()), ConvBN(stem, width, 3, 2, act=nn.ReLU()))
         self.fine,self.deep,self.match = Residual(width),Below(width, deep),ConvBN(width, match, 1)
         self.mix,self.hourglass = ConvBN(n+width, mix, 1, act=nn.ReLU()),Below(mix, inner)
-        self.score = nn.Conv2d(mix+n, n, 1); self.score.weight.data[:,mix:,0,0] = torch.eye(n) # starts as a block matcher
+        self.score = nn.Conv2d(mix+n, n, 1)
+        self.score.weight.data[:,mix:,0,0] = torch.eye(n) # starts as a block matcher
 
     def features(self, image):
-        quarter = self.fine(self.stem(image)); deep = self.deep(quarter)
+        quarter = self.fine(self.stem(image))
+        deep = self.deep(quarter)
         return [quarter, deep, F.normalize(self.match(deep).float(), dim=1)]
 
-    def cost_volume(self, left, right): return SHARPNESS*left[-1].shape[1]*correlation_volume(left[-1], right[-1], self.max_disp//4)
+    def cost_volume(self, left, right):
+        return SHARPNESS*left[-1].shape[1]*correlation_volume(left[-1], right[-1], self.max_disp//4)
 
     def aggregation(self, volume, left, extras):
         mixed = self.hourglass(self.mix(torch.cat([volume,left[-2]], 1)))

@@ -19,9 +19,12 @@ class DilatedDepthwise(nn.Conv2d):
         if x.device.type!='cpu': return super().forward(x)
         with torch.autocast('cpu', enabled=False): return super().forward(x.to(self.weight.dtype))
 
+# %% ../../nbs/22_models.layers.ipynb #f410215c
 class StridedPointwise(nn.Conv2d):
     "A strided 1x1 convolution that takes its pixels first"
-    def __init__(self, ni, nf, stride=2, **kwargs): super().__init__(ni, nf, 1, **kwargs); self.step = stride
+    def __init__(self, ni, nf, stride=2, **kwargs):
+        super().__init__(ni, nf, 1, **kwargs)
+        self.step = stride
     def forward(self, x): return super().forward(x[...,::self.step,::self.step])
 
 # %% ../../nbs/22_models.layers.ipynb #964f4290
@@ -68,7 +71,9 @@ class MobileV2(nn.Module):
     ):
         super().__init__()
         n = ni*expansion
-        self.body = nn.Sequential(ConvBN(ni, n, 1, act=nn.ReLU6()), ConvBN(n, n, 3, stride, groups=n, act=nn.ReLU6()), ConvBN(n, nf, 1))
+        self.body = nn.Sequential(
+            ConvBN(ni, n, 1, act=nn.ReLU6()), ConvBN(n, n, 3, stride, groups=n, act=nn.ReLU6()),
+            ConvBN(n, nf, 1))
         self.residual = stride==1 and ni==nf
     def forward(self, x): return self.body(x)+x if self.residual else self.body(x)
 
@@ -76,7 +81,8 @@ class MobileV2(nn.Module):
 class FirstBlock(MobileV2):
     "The `MobileV2` that sees the image: full precision also under autocast"
     def forward(self, x):
-        with torch.autocast(x.device.type, enabled=False): return super().forward(x.to(self.body[0][0].weight.dtype))
+        with torch.autocast(x.device.type, enabled=False):
+            return super().forward(x.to(self.body[0][0].weight.dtype))
 
 # %% ../../nbs/22_models.layers.ipynb #3593a507
 class Hourglass2D(nn.Module):
@@ -89,7 +95,8 @@ class Hourglass2D(nn.Module):
         self.down2,self.mid2 = MobileV2(2*c,4*c,stride=2), MobileV2(4*c,4*c)
         self.up2,self.up1 = self._up(4*c,2*c), self._up(2*c,c)
         self.skip2,self.skip1 = MobileV2(2*c,2*c), MobileV2(c,c)
-    def _up(self, ni, nf): return nn.Sequential(nn.ConvTranspose2d(ni, nf, 3, 2, 1, 1, bias=False), nn.BatchNorm2d(nf))
+    def _up(self, ni, nf):
+        return nn.Sequential(nn.ConvTranspose2d(ni, nf, 3, 2, 1, 1, bias=False), nn.BatchNorm2d(nf))
     def forward(self, x):
         half = self.mid1(self.down1(x))
         low = self.mid2(self.down2(half))
@@ -101,6 +108,7 @@ def inplace_relu(): # activation that overwrites its input
     "ReLU for layers whose input nobody else reads"
     return nn.ReLU(inplace=True)
 
+# %% ../../nbs/22_models.layers.ipynb #126635bd
 class BasicBlock(nn.Module):
     "Two 3x3 convolutions and a shortcut; linear after the sum"
     def __init__(self,
@@ -110,14 +118,17 @@ class BasicBlock(nn.Module):
         dilation:int=1, # of both convolutions
     ):
         super().__init__()
-        self.body = nn.Sequential(ConvBN(ni, nf, 3, stride, dilation, act=inplace_relu()), ConvBN(nf, nf, 3, 1, dilation))
+        self.body = nn.Sequential(
+            ConvBN(ni, nf, 3, stride, dilation, act=inplace_relu()), ConvBN(nf, nf, 3, 1, dilation))
         self.shortcut = ConvBN(ni, nf, 1, stride) if stride>1 or ni!=nf else nn.Identity()
     def forward(self, x): return self.body(x)+self.shortcut(x)
 
 # %% ../../nbs/22_models.layers.ipynb #e3c59420
 def _group(ni, nf, n, stride=1, dilation=1):
-    return nn.Sequential(BasicBlock(ni, nf, stride, dilation), *(BasicBlock(nf, nf, 1, dilation) for _ in range(n-1)))
+    return nn.Sequential(
+        BasicBlock(ni, nf, stride, dilation), *(BasicBlock(nf, nf, 1, dilation) for _ in range(n-1)))
 
+# %% ../../nbs/22_models.layers.ipynb #4829b98d
 class ResidualTrunk(nn.Module):
     "The residual features of PSMNet and its descendants, before any pooling"
     def __init__(self,
@@ -126,9 +137,12 @@ class ResidualTrunk(nn.Module):
     ):
         super().__init__()
         c = width
-        self.stem = nn.Sequential(ConvBN(3, c, 3, 2, act=inplace_relu()), *(ConvBN(c, c, act=inplace_relu()) for _ in range(2)))
+        self.stem = nn.Sequential(
+            ConvBN(3, c, 3, 2, act=inplace_relu()),
+            *(ConvBN(c, c, act=inplace_relu()) for _ in range(2)))
         self.layer1,self.layer2 = _group(c, c, blocks[0]),_group(c, 2*c, blocks[1], stride=2)
-        self.layer3,self.layer4 = _group(2*c, 4*c, blocks[2]),_group(4*c, 4*c, blocks[3], dilation=2)
+        self.layer3 = _group(2*c, 4*c, blocks[2])
+        self.layer4 = _group(4*c, 4*c, blocks[3], dilation=2)
     def forward(self, image):
         maps = [self.layer1(self.stem(image))]
         for layer in (self.layer2,self.layer3,self.layer4): maps.append(layer(maps[-1]))
@@ -140,13 +154,16 @@ def init_convs(
 ) -> nn.Module:    # the same network
     "Normal weights of deviation `sqrt(2/(kernel volume * output channels))` in every convolution"
     for m in net.modules():
-        if isinstance(m, (nn.Conv2d,nn.Conv3d)): nn.init.normal_(m.weight, 0, math.sqrt(2/(math.prod(m.kernel_size)*m.out_channels)))
+        if isinstance(m, (nn.Conv2d,nn.Conv3d)):
+            nn.init.normal_(m.weight, 0, math.sqrt(2/(math.prod(m.kernel_size)*m.out_channels)))
     return net
 
 # %% ../../nbs/22_models.layers.ipynb #73c25bd3
 def _blocks(ni, nf, n, stride=1, dilation=1):
-    return nn.Sequential(*[MobileV1(ni if i==0 else nf, nf, stride if i==0 else 1, dilation) for i in range(n)])
+    return nn.Sequential(
+        *[MobileV1(ni if i==0 else nf, nf, stride if i==0 else 1, dilation) for i in range(n)])
 
+# %% ../../nbs/22_models.layers.ipynb #35596c56
 class MobileFeatures(nn.Module):
     "MobileStereoNet's feature extractor: one scale at H/2, two or four layers in all, those at H/4 joined"
     def __init__(self,
@@ -155,9 +172,13 @@ class MobileFeatures(nn.Module):
         blocks=(3,16,3,3),        # mobile blocks in each
     ):
         super().__init__()
-        self.stem = nn.Sequential(*[m for i in range(stem) for m in (MobileV2(32, 32, 1, 3) if i else FirstBlock(3, 32, 2, 3), nn.ReLU())])
+        self.stem = nn.Sequential(
+            *[
+                m for i in range(stem)
+                for m in (MobileV2(32, 32, 1, 3) if i else FirstBlock(3, 32, 2, 3), nn.ReLU())])
         self.layers = nn.ModuleList(_blocks(ni, nf, n, 2 if i==1 else 1, 2 if i==3 else 1)
-                                    for i,(ni,nf,n) in enumerate(zip((32,*widths), widths, blocks, strict=False)))
+                                    for i,(ni,nf,n) in enumerate(
+                                        zip((32,*widths), widths, blocks, strict=False)))
     def forward(self, image):
         maps = [self.stem(image)]
         for layer in self.layers: maps.append(layer(maps[-1]))

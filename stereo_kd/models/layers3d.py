@@ -20,8 +20,11 @@ class ConvBN3d(nn.Sequential):
         stride:int=1,
         act=None,     # activation module, None for a linear output
     ):
-        super().__init__(nn.Conv3d(ni, nf, ks, stride, (ks-1)//2, bias=False), nn.BatchNorm3d(nf), *([act] if act else []))
+        super().__init__(
+            nn.Conv3d(ni, nf, ks, stride, (ks-1)//2, bias=False), nn.BatchNorm3d(nf),
+            *([act] if act else []))
 
+# %% ../../nbs/24_models.layers3d.ipynb #eef074ac
 class UpBN3d(nn.Sequential):
     "Transposed 3-D convolution that doubles the size, and BatchNorm"
     def __init__(self,
@@ -38,7 +41,8 @@ class StackedHourglass3d(nn.Module):
     ):
         super().__init__()
         self.down1,self.mid1 = ConvBN3d(c, 2*c, stride=2, act=inplace_relu()),ConvBN3d(2*c, 2*c)
-        self.down2,self.mid2 = ConvBN3d(2*c, 2*c, stride=2, act=inplace_relu()),ConvBN3d(2*c, 2*c, act=inplace_relu())
+        self.down2 = ConvBN3d(2*c, 2*c, stride=2, act=inplace_relu())
+        self.mid2 = ConvBN3d(2*c, 2*c, act=inplace_relu())
         self.up2,self.up1 = UpBN3d(2*c, 2*c),UpBN3d(2*c, c)
     def forward(self, x, skip=None, post=None):
         pre = self.mid1(self.down1(x))

@@ -22,8 +22,10 @@ class FoldedVolume(nn.Module):
     ):
         super().__init__()
         self.bins,self.at_once = bins,at_once
-        fold = lambda ni,nf,k: nn.Sequential(nn.Conv3d(ni, nf, (k,3,3), (k,1,1), (0,1,1), bias=False), nn.BatchNorm3d(nf), nn.ReLU())
-        self.folds,self.score = nn.ModuleList([fold(1,16,8), fold(16,32,4), fold(32,16,2)]),ConvBN(16, 1, 1, act=nn.ReLU())
+        fold = lambda ni,nf,k: nn.Sequential(
+            nn.Conv3d(ni, nf, (k,3,3), (k,1,1), (0,1,1), bias=False), nn.BatchNorm3d(nf), nn.ReLU())
+        self.folds = nn.ModuleList([fold(1,16,8), fold(16,32,4), fold(32,16,2)])
+        self.score = ConvBN(16, 1, 1, act=nn.ReLU())
     def forward(self, left, right):
         n = self.bins if self.training or torch.is_grad_enabled() else self.at_once
         return torch.cat([self.some(left, right, a, min(n, self.bins-a)) for a in range(0, self.bins, n)], 1)
@@ -46,7 +48,8 @@ def looped_folds(
     right:Tensor, # (B,c,H,W)
 ) -> Tensor:      # (B,bins,H,W)
     "`FoldedVolume` as published: one disparity after the other, each on its own crop"
-    W = left.shape[-1]; out = left.new_zeros(len(left), volume.bins, *left.shape[-2:])
+    W = left.shape[-1]
+    out = left.new_zeros(len(left), volume.bins, *left.shape[-2:])
     for d in range(min(volume.bins, W)):
         v = torch.stack([left[...,d:],right[...,:W-d]], 2).flatten(1,2)[:,None]
         for f in volume.folds: v = f(v)
@@ -64,9 +67,12 @@ class MobileStereoNet2D(StereoNet):
         super().__init__(max_disp)
         n = max_disp//4
         self.extract = MobileFeatures(blocks=blocks)
-        self.match = nn.Sequential(*[ConvBN(a, b, 1, act=nn.ReLU()) for a,b in ((320,256),(256,128),(128,64))], nn.Conv2d(64, 32, 1))
+        self.match = nn.Sequential(
+            *[ConvBN(a, b, 1, act=nn.ReLU()) for a,b in ((320,256),(256,128),(128,64))],
+            nn.Conv2d(64, 32, 1))
         self.volume = FoldedVolume(n)
-        self.dres0,self.dres1 = (nn.Sequential(MobileV2(n,n,1,3), nn.ReLU(), MobileV2(n,n,1,3)) for _ in range(2))
+        self.dres0,self.dres1 = (
+            nn.Sequential(MobileV2(n,n,1,3), nn.ReLU(), MobileV2(n,n,1,3)) for _ in range(2))
         self.hourglasses = nn.ModuleList(Hourglass2D(n) for _ in range(3))
         self.classifiers = nn.ModuleList(classifier(n, n, n) for _ in range(4))
         init_convs(self)
@@ -78,7 +84,8 @@ class MobileStereoNet2D(StereoNet):
     def cost_volume(self, left, right): return self.volume(left[-1], right[-1])
 
     def aggregation(self, volume, left, extras):
-        x = F.relu(self.dres0(volume)); outs = [x+self.dres1(x)]
+        x = F.relu(self.dres0(volume))
+        outs = [x+self.dres1(x)]
         for hg in self.hourglasses: outs.append(hg(outs[-1]))
         pairs = list(zip(self.classifiers, outs, strict=True))
         return [c(o) for c,o in (pairs if self.training else pairs[-1:])]

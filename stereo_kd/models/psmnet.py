@@ -29,7 +29,11 @@ class SPP(nn.Module):
     def forward(self, x):
         size = x.shape[-2:]
         pooled = (F.avg_pool2d(x, [min(k,n) for n in size]) for k in self.sizes)
-        return torch.cat([F.interpolate(m(p), size=size, mode='bilinear', align_corners=False) for m,p in zip(self.mix, pooled, strict=True)], 1)
+        return torch.cat(
+            [
+                F.interpolate(m(p), size=size, mode='bilinear', align_corners=False) for m,
+                p in zip(self.mix, pooled, strict=True)],
+            1)
 
 # %% ../../nbs/25_models.psmnet.ipynb #dc8f5288
 class PSMNet(StereoNet):
@@ -47,7 +51,9 @@ class PSMNet(StereoNet):
         self.dres0 = nn.Sequential(ConvBN3d(2*c, c, act=inplace_relu()), ConvBN3d(c, c, act=inplace_relu()))
         self.dres1 = nn.Sequential(ConvBN3d(c, c, act=inplace_relu()), ConvBN3d(c, c))
         self.hourglasses = nn.ModuleList(StackedHourglass3d(c) for _ in range(3))
-        self.heads = nn.ModuleList(nn.Sequential(ConvBN3d(c, c, act=inplace_relu()), nn.Conv3d(c, 1, 3, padding=1, bias=False)) for _ in range(3))
+        self.heads = nn.ModuleList(
+            nn.Sequential(ConvBN3d(c, c, act=inplace_relu()), nn.Conv3d(c, 1, 3, padding=1, bias=False))
+            for _ in range(3))
         init_convs(self)
 
 # %% ../../nbs/25_models.psmnet.ipynb #9c3d830b
@@ -59,6 +65,7 @@ def features(self:PSMNet,
     maps = self.trunk(image)
     return [*maps, self.project(torch.cat([maps[1], maps[3], self.spp(maps[3])], 1))]
 
+# %% ../../nbs/25_models.psmnet.ipynb #4ac400fd
 @patch
 def cost_volume(self:PSMNet,
     left:list,  # left features, the last is compared
@@ -84,6 +91,7 @@ def aggregation(self:PSMNet,
         scores.append(head(x)[:,0]+(scores[-1] if scores else 0))
     return scores if self.training else scores[-1:]
 
+# %% ../../nbs/25_models.psmnet.ipynb #4b60228c
 @patch
 def bins(self:PSMNet) -> list: # the last convolution of each head
     "What pruning must leave alone"

@@ -32,8 +32,10 @@ def expand_bins(
     if n==max_disp: return scores
     if max_disp%n: raise ValueError(f"scores with {n} bins cannot be expanded to max_disp={max_disp}")
     flat = scores.flatten(2).transpose(1,2)
-    return F.interpolate(flat, size=max_disp, mode='linear', align_corners=False).transpose(1,2).unflatten(2, scores.shape[2:])
+    return F.interpolate(
+        flat, size=max_disp, mode='linear', align_corners=False).transpose(1,2).unflatten(2, scores.shape[2:])
 
+# %% ../../nbs/21_models.regression.ipynb #851f37a1
 def upsample_scores(
     scores:Tensor, # (B,N,H/4,W/4)
     max_disp:int,  # D, full-resolution px
@@ -49,6 +51,7 @@ def _strip(s, a, b, max_disp, size):
     lo,hi = max(a-1,0),min(b+1,s.shape[2])
     return upsample_scores(s[:,:,lo:hi], max_disp)[:,:,4*(a-lo):min(4*b,size[0])-4*lo,:size[1]]
 
+# %% ../../nbs/21_models.regression.ipynb #0bc1bd57
 def map_rows(
     fn,             # function of full-resolution strips `(B,D,h,W)` and strips of `maps` -> (B,h,W)
     scores,         # list of low-resolution scores (B,N,H/4,W/4), e.g. student's and teacher's
@@ -74,7 +77,8 @@ def disparity_tail(
     rows:int=4,       # low-resolution rows at a time where torch does it
 ) -> Tensor:          # (B,H,W) float32, full-resolution px
     "Soft-argmax at full resolution without the full-resolution volume"
-    if backend(scores.device, scores.dtype)!='torch': return fused_tail(scores, max_disp, tuple(size or (4*n for n in scores.shape[-2:])), tau)
+    if backend(scores.device, scores.dtype)!='torch':
+        return fused_tail(scores, max_disp, tuple(size or (4*n for n in scores.shape[-2:])), tau)
     return map_rows(soft_argmax, [scores/tau], max_disp=max_disp, size=size, rows=rows)
 
 # %% ../../nbs/21_models.regression.ipynb #197483a7
@@ -87,7 +91,8 @@ def sample_scores(
     "Full-resolution scores at the pixels (ys,xs) only"
     h,w = scores.shape[-2:]
     grid = torch.stack([(2*xs+1)/(4*w)-1, (2*ys+1)/(4*h)-1], -1)[:,None]
-    out = F.grid_sample(scores.float(), grid.float(), mode='bilinear', padding_mode='border', align_corners=False)
+    out = F.grid_sample(
+        scores.float(), grid.float(), mode='bilinear', padding_mode='border', align_corners=False)
     return expand_bins(out[:,:,0], max_disp)
 
 # %% ../../nbs/21_models.regression.ipynb #e7300b08
@@ -97,10 +102,13 @@ def pick_pixels(
 ) -> tuple:             # rows (B,h*w), columns (B,h*w), full-resolution px
     "One pixel of each 4x4 cell"
     B,_,h,w = like.shape
-    dy,dx = torch.randint(4, (2,B,h,w), device=like.device) if random else like.new_ones((2,B,h,w), dtype=torch.long)
-    y,x = torch.meshgrid(torch.arange(h, device=like.device), torch.arange(w, device=like.device), indexing='ij')
+    dy,dx = torch.randint(
+        4, (2,B,h,w), device=like.device) if random else like.new_ones((2,B,h,w), dtype=torch.long)
+    y,x = torch.meshgrid(
+        torch.arange(h, device=like.device), torch.arange(w, device=like.device), indexing='ij')
     return (4*y+dy).flatten(1),(4*x+dx).flatten(1)
 
+# %% ../../nbs/21_models.regression.ipynb #2fb45ed4
 def _at(m, ys, xs): return m.flatten(1).gather(1, ys*m.shape[2]+xs)
 
 # %% ../../nbs/21_models.regression.ipynb #50f8d6b0
@@ -114,14 +122,18 @@ def pixel_mean(
     kernel=None,    # the sum of `fn` with weights, as a function of (scores, maps, weights (B,H,W), max_disp), for 'full' on a CPU
 ) -> Tensor:        # scalar; 0 with a gradient if no pixel is valid
     "Mean of a per-pixel loss over valid pixels"
-    if at not in ('full','sampled','quarter'): raise ValueError(f"at must be 'full', 'sampled' or 'quarter', got {at!r}")
-    if at=='full' and kernel and backend(scores[0].device, scores[0].dtype)=='numba': return kernel(*scores, *maps, valid/valid.sum().clamp(min=1), max_disp)
+    if at not in ('full','sampled','quarter'):
+        raise ValueError(f"at must be 'full', 'sampled' or 'quarter', got {at!r}")
+    if at=='full' and kernel and backend(scores[0].device, scores[0].dtype)=='numba':
+        return kernel(*scores, *maps, valid/valid.sum().clamp(min=1), max_disp)
     if at=='full': loss = map_rows(fn, scores, *maps, max_disp=max_disp, size=valid.shape[-2:])
     else:
         ys,xs = pick_pixels(scores[0], at=='sampled' and torch.is_grad_enabled())
         inside = (ys<valid.shape[1]) & (xs<valid.shape[2]) # padding of the network is not the image
         ys,xs = ys.clamp(max=valid.shape[1]-1),xs.clamp(max=valid.shape[2]-1)
         valid,maps = _at(valid, ys, xs) & inside,[_at(m, ys, xs) for m in maps]
-        rows = [expand_bins(s.float(), max_disp).flatten(2) if at=='quarter' else sample_scores(s, ys, xs, max_disp) for s in scores]
+        rows = [
+            expand_bins(s.float(), max_disp).flatten(2) if at=='quarter'
+            else sample_scores(s, ys, xs, max_disp) for s in scores]
         loss = fn(*rows, *maps)
     return torch.where(valid, loss, 0).sum()/valid.sum().clamp(min=1)

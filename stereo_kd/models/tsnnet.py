@@ -29,7 +29,8 @@ class LoopedVolume(nn.Module):
         self.bins,widths = bins,(2*c,*hidden,1)
         self.net = nn.Sequential(*[ConvBN(a, b, 1, act=nn.ReLU()) for a,b in zip(widths, widths[1:])])
     def forward(self, left, right):
-        W = left.shape[-1]; volume = left.new_zeros(len(left), self.bins, *left.shape[-2:])
+        W = left.shape[-1]
+        volume = left.new_zeros(len(left), self.bins, *left.shape[-2:])
         for d in range(min(self.bins, W)):
             both = torch.stack([left[...,d:],right[...,:W-d]], 2).flatten(1,2) # l0,r0,l1,r1,...
             volume[:,d,:,d:] = self.net(both)[:,0]
@@ -38,8 +39,11 @@ class LoopedVolume(nn.Module):
 # %% ../../nbs/26_models.tsnnet.ipynb #73e2ec6a
 CACHE = 2**20 # numbers that one block of rows may take in `InterlacedVolume`
 
-def _wide(t): return t.to(torch.promote_types(t.dtype, torch.float32)) # the gather's backward pass sums up to 48 gradients
+def _wide(t):
+    # the gather's backward pass sums up to 48 gradients
+    return t.to(torch.promote_types(t.dtype, torch.float32))
 
+# %% ../../nbs/26_models.tsnnet.ipynb #78d9b281
 class InterlacedVolume(nn.Module):
     "A learned score for each pair of pixels, zero where x < d"
     def __init__(self,
@@ -53,10 +57,13 @@ class InterlacedVolume(nn.Module):
         self.left.weight.data,self.right.weight.data = (first[0].weight.data[:,i::2].clone() for i in (0,1))
         self.net = nn.Sequential(first[1], first[2], *rest)
     def forward(self, left, right):
-        B,_,H,W = left.shape; d,x = torch.triu_indices(self.bins, W, device=left.device) # all pairs with x >= d
-        l,r = (_wide(f(v)).permute(0,2,3,1).contiguous() for f,v in ((self.left,left),(self.right,right))) # (B,H,W,C)
+        B,_,H,W = left.shape
+        d,x = torch.triu_indices(self.bins, W, device=left.device) # all pairs with x >= d
+        # (B,H,W,C)
+        l,r = (_wide(f(v)).permute(0,2,3,1).contiguous() for f,v in ((self.left,left),(self.right,right)))
         rows = H if self.training or torch.is_grad_enabled() else max(1, CACHE//(B*len(x)*l.shape[-1]))
-        scores = torch.cat([self.score(l[:,h:h+rows], r[:,h:h+rows], d, x) for h in range(0, H, rows)], 1) # (B,H,pairs)
+        # (B,H,pairs)
+        scores = torch.cat([self.score(l[:,h:h+rows], r[:,h:h+rows], d, x) for h in range(0, H, rows)], 1)
         volume = scores.new_zeros(B, H, self.bins*W).index_copy(2, d*W+x, scores)
         return volume.unflatten(2, (self.bins,W)).transpose(1,2)
     def score(self, l, r, d, x):
@@ -68,9 +75,11 @@ def looped(
     volume:InterlacedVolume,
 ) -> LoopedVolume: # the same function; BatchNorm and later layers are copies
     "The published form of a learned volume"
-    n,c = volume.left.weight.shape[:2]; first,_,*rest = deepcopy(volume.net)
+    n,c = volume.left.weight.shape[:2]
+    first,_,*rest = deepcopy(volume.net)
     loop = LoopedVolume(c, (n,*[m[0].out_channels for m in rest[:-1]]), volume.bins)
-    loop.net[0][0].weight.data = torch.stack([volume.left.weight.data,volume.right.weight.data], 2).flatten(1,2)
+    loop.net[0][0].weight.data = torch.stack(
+        [volume.left.weight.data,volume.right.weight.data], 2).flatten(1,2)
     loop.net[0][1] = first
     for i,m in enumerate(rest, 1): loop.net[i] = m
     return loop.train(volume.training)
@@ -83,10 +92,12 @@ class Bottleneck(nn.Module):
         nf:int, # output channels
     ):
         super().__init__()
-        self.body = nn.Sequential(ConvBN(ni, nf, 1, act=nn.ReLU()), ConvBN(nf, nf, 3, act=nn.ReLU()), ConvBN(nf, nf, 1))
+        self.body = nn.Sequential(
+            ConvBN(ni, nf, 1, act=nn.ReLU()), ConvBN(nf, nf, 3, act=nn.ReLU()), ConvBN(nf, nf, 1))
         self.shortcut = ConvBN(ni, nf, 1)
     def forward(self, x): return F.relu(self.body(x)+self.shortcut(x))
 
+# %% ../../nbs/26_models.tsnnet.ipynb #331c9121
 class CoarseHead(nn.Module):
     "Guess a coarse disparity range per pixel and spread it over the bins"
     def __init__(self,
@@ -106,7 +117,9 @@ def _matching(form, ni, kernel):
     return pick(dict(
         teacher=lambda: (nn.Sequential(cb(ni,256), cb(256,128), cb(128,64), cb(64,32,False)), 32),
         student=lambda: (nn.Sequential(cb(ni,256), cb(256,64), conv(64,32), nn.ReLU(), conv(32,16)), 16),
-        naive=lambda: (nn.Sequential(nn.ReLU(), nn.BatchNorm2d(ni), conv(ni,32)), 32)), form, 'form of the matching layers')()
+        naive=lambda: (
+            nn.Sequential(
+                nn.ReLU(), nn.BatchNorm2d(ni), conv(ni,32)), 32)), form, 'form of the matching layers')()
 
 # %% ../../nbs/26_models.tsnnet.ipynb #19d5a05a
 class TSNnet(StereoNet):
@@ -125,22 +138,30 @@ class TSNnet(StereoNet):
         full_bins:bool=False,         # a score per px instead of one per 4 px
     ):
         super().__init__(max_disp)
-        if cost_volume not in ('interlaced','correlation','cosine'): raise ValueError(f"cost_volume must be 'interlaced', 'correlation' or 'cosine', got {cost_volume!r}")
+        if cost_volume not in ('interlaced','correlation','cosine'):
+            raise ValueError(
+                f"cost_volume must be 'interlaced', 'correlation' or 'cosine', got {cost_volume!r}")
         n,self.skip,self.cosine = max_disp//4,skip,cost_volume=='cosine'
         if deep_supervision: self.supervised_weights = (.5,)*(hourglasses-1)+(.7,1.)
         self.extract = MobileFeatures(stem, widths, blocks)
         self.match,self.channels = _matching(matching, sum(widths[1:]), kernel)
-        self.volume = InterlacedVolume(self.channels, (32,16) if self.channels>16 else (16,), n) if cost_volume=='interlaced' else None
+        self.volume = InterlacedVolume(
+            self.channels, (32,16) if self.channels>16 else (16,), n) if cost_volume=='interlaced' else None
         self.matching = 'kept' if self.volume else 'free'
         self.coarse = CoarseHead(n)
-        self.dres0,self.dres1 = (nn.Sequential(MobileV2(n,n,1,3), nn.ReLU(), MobileV2(n,n,1,3)) for _ in range(2))
+        self.dres0,self.dres1 = (
+            nn.Sequential(MobileV2(n,n,1,3), nn.ReLU(), MobileV2(n,n,1,3)) for _ in range(2))
         self.hourglasses = nn.ModuleList(Hourglass2D(n) for _ in range(hourglasses))
-        self.classifiers = nn.ModuleList(classifier(2*n if skip else n, n, max_disp if full_bins else n) for _ in self.supervised_weights)
+        self.classifiers = nn.ModuleList(
+            classifier(2*n if skip else n, n, max_disp if full_bins else n)
+            for _ in self.supervised_weights)
 
 # %% ../../nbs/26_models.tsnnet.ipynb #f0ba4bf5
 tsnnet_teacher = TSNnet
 tsnnet_student = partial(TSNnet, blocks=(1,1,1,1), matching='student', hourglasses=1, deep_supervision=False)
-tsnnet_naive = partial(TSNnet, stem=2, widths=(16,80), blocks=(1,1), matching='naive', cost_volume='correlation', hourglasses=1, deep_supervision=False)
+tsnnet_naive = partial(
+    TSNnet, stem=2, widths=(16,80), blocks=(1,1), matching='naive', cost_volume='correlation',
+    hourglasses=1, deep_supervision=False)
 
 # %% ../../nbs/26_models.tsnnet.ipynb #7103afde
 from fastcore.basics import patch
@@ -155,19 +176,25 @@ def cost_volume(self:TSNnet, left, right):
     if self.volume is not None: return self.volume(left[-1], right[-1])
     l,r = (_wide(v[-1]) for v in (left,right))
     if self.cosine: l,r = (F.normalize(v, dim=1) for v in (l,r))
-    return correlation_volume(l, r, self.max_disp//4)*l.shape[1]/(1 if self.cosine else self.channels) # pruning does not change the divisor
+    # pruning does not change the divisor
+    return correlation_volume(l, r, self.max_disp//4)*l.shape[1]/(1 if self.cosine else self.channels)
 
+# %% ../../nbs/26_models.tsnnet.ipynb #244ccab1
 @patch
 def aggregation(self:TSNnet, volume, left, extras):
     extras['coarse'] = self.coarse(volume)
     attention = self.coarse.attention(extras['coarse'])
-    x = F.relu(self.dres0(volume)); outs = [x+self.dres1(x)]
+    x = F.relu(self.dres0(volume))
+    outs = [x+self.dres1(x)]
     for hg in self.hourglasses: outs.append(hg(outs[-1]))
     outs = [o*attention for o in outs[-len(self.classifiers):]]
     extras['hourglass'] = outs[-1]
     pairs = list(zip(self.classifiers, outs, strict=True))
-    return [c(torch.cat([o,volume], 1) if self.skip else o) for c,o in (pairs if self.training else pairs[-1:])]
+    return [
+        c(torch.cat([o,volume], 1) if self.skip else o) for c,
+        o in (pairs if self.training else pairs[-1:])]
 
+# %% ../../nbs/26_models.tsnnet.ipynb #92d028d3
 @patch
 def bins(self:TSNnet):
     last = self.coarse.net[-1] # its outputs are ranges of disparities

@@ -12,7 +12,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
 # %% ../../nbs/38_models.widths.ipynb #d90796d6
-_fields = ((_ConvNd, ('in_channels','out_channels','groups')), (nn.Linear, ('in_features','out_features')), (_BatchNorm, ('num_features',)))
+_fields = (
+    (_ConvNd, ('in_channels','out_channels','groups')), (nn.Linear, ('in_features','out_features')),
+    (_BatchNorm, ('num_features',)))
 
 def _names(module): return next((names for kind,names in _fields if isinstance(module, kind)), ())
 
@@ -25,11 +27,13 @@ def widths(
 # %% ../../nbs/38_models.widths.ipynb #fc7a0b5d
 def _shapes(m):
     "Shapes of a layer's own tensors from its numbers"
-    if isinstance(m, _BatchNorm): return dict.fromkeys(('weight','bias','running_mean','running_var'), (m.num_features,))
+    if isinstance(m, _BatchNorm):
+        return dict.fromkeys(('weight','bias','running_mean','running_var'), (m.num_features,))
     if isinstance(m, nn.Linear): return dict(weight=(m.out_features,m.in_features), bias=(m.out_features,))
     a,b = (m.in_channels,m.out_channels) if m.transposed else (m.out_channels,m.in_channels)
     return dict(weight=(a,b//m.groups,*m.kernel_size), bias=(m.out_channels,))
 
+# %% ../../nbs/38_models.widths.ipynb #407c66e8
 def _resize(m, numbers):
     for name,n in zip(_names(m), numbers, strict=True): setattr(m, name, n)
     for name,shape in _shapes(m).items():
@@ -43,10 +47,13 @@ def _resize(m, numbers):
 def _check(name, module, numbers):
     fields = _names(module) if module is not None else ()
     if not fields: raise ValueError(f"widths names {name!r}, but this network has no such layer")
-    whole = isinstance(numbers, (list,tuple)) and len(numbers)==len(fields) and all(isinstance(n, int) and n>0 for n in numbers)
+    whole = isinstance(numbers, (list,tuple)) and len(numbers)==len(fields) and all(
+        isinstance(n, int) and n>0 for n in numbers)
     if not whole or (len(numbers)==3 and (numbers[0]%numbers[2] or numbers[1]%numbers[2])):
-        raise ValueError(f"widths of {name!r} must be {len(fields)} positive whole numbers ({', '.join(fields)}), got {numbers!r}")
+        raise ValueError(
+            f"widths of {name!r} must be {len(fields)} positive whole numbers ({', '.join(fields)}), got {numbers!r}")
 
+# %% ../../nbs/38_models.widths.ipynb #009f08cb
 def apply_widths(
     net:nn.Module, # a fresh network of the same class and arguments, changed in place
     widths:dict,   # what `widths(pruned)` gave; layers it does not name stay
@@ -55,5 +62,6 @@ def apply_widths(
     layers = dict(net.named_modules())
     for name,numbers in widths.items(): _check(name, layers.get(name), numbers)
     for name,numbers in widths.items():
-        if [getattr(layers[name], f) for f in _names(layers[name])]!=list(numbers): _resize(layers[name], numbers)
+        if [getattr(layers[name], f) for f in _names(layers[name])]!=list(numbers):
+            _resize(layers[name], numbers)
     return net

@@ -19,10 +19,14 @@ from .dtpnet_lite import DTPnetLite
 from .psmnet import PSMNet
 from .mobilestereonet import MobileStereoNet2D
 from .tsnnet import tsnnet_naive, tsnnet_student, tsnnet_teacher
+
+# %% ../../nbs/39_models.zoo.ipynb #a443c701
 from .widths import apply_widths, widths
 
 # %% ../../nbs/39_models.zoo.ipynb #761e2fd1
-models = dict(psmnet=PSMNet, mobilestereonet2d=MobileStereoNet2D, tsnnet_teacher=tsnnet_teacher, tsnnet_student=tsnnet_student, tsnnet_naive=tsnnet_naive, dtpnet=DTPnet, dtpnet_lite=DTPnetLite)
+models = dict(
+    psmnet=PSMNet, mobilestereonet2d=MobileStereoNet2D, tsnnet_teacher=tsnnet_teacher,
+    tsnnet_student=tsnnet_student, tsnnet_naive=tsnnet_naive, dtpnet=DTPnet, dtpnet_lite=DTPnetLite)
 
 def list_models() -> list: # names for `create_model`
     "All networks that can be made"
@@ -44,7 +48,8 @@ def save_model(
     **meta         # anything JSON can hold: recipe, metrics, seed
 ):
     "Write weights and their description, whole or not at all"
-    if not hasattr(net, 'spec'): raise ValueError(f"cannot save a {type(net).__name__} that was not made by create_model")
+    if not hasattr(net, 'spec'):
+        raise ValueError(f"cannot save a {type(net).__name__} that was not made by create_model")
     info = dict(net.spec, widths=widths(net), version=version('stereo_kd'), meta=meta)
     tensors = {k:v.detach().cpu().contiguous() for k,v in net.state_dict().items()}
     with atomic_write(path) as tmp: save_file(tensors, tmp, metadata=dict(stereo_kd=json.dumps(info)))
@@ -56,12 +61,16 @@ def shipped() -> list: # names for `load_model`
     "Weights that come with the library"
     return sorted(p.stem for p in WEIGHTS.glob('*.safetensors'))
 
+# %% ../../nbs/39_models.zoo.ipynb #5254b21a
 def _find(path_or_name):
     path = Path(path_or_name)
-    if not path.suffix and (WEIGHTS/f'{path_or_name}.safetensors').exists(): return WEIGHTS/f'{path_or_name}.safetensors'
+    if not path.suffix and (WEIGHTS/f'{path_or_name}.safetensors').exists():
+        return WEIGHTS/f'{path_or_name}.safetensors'
     if path.is_file(): return path
-    raise FileNotFoundError(f"no checkpoint {path_or_name}; weights that come with the library: {', '.join(shipped())}")
+    raise FileNotFoundError(
+        f"no checkpoint {path_or_name}; weights that come with the library: {', '.join(shipped())}")
 
+# %% ../../nbs/39_models.zoo.ipynb #a4ebbd26
 def read_card(
     path_or_name, # a .safetensors file or a shipped name
 ) -> dict:        # name, args, widths, version, meta
@@ -69,8 +78,11 @@ def read_card(
     path = _find(path_or_name)
     try:
         with safe_open(path, 'pt') as f: info = (f.metadata() or {}).get('stereo_kd')
-    except (SafetensorError, OSError, ValueError) as e: raise ValueError(f"{path} is damaged or not a safetensors file: {e}") from e
-    if info is None: raise ValueError(f"{path} was not written by stereo_kd.save_model: it does not say which network it holds")
+    except (SafetensorError, OSError, ValueError) as e:
+        raise ValueError(f"{path} is damaged or not a safetensors file: {e}") from e
+    if info is None:
+        raise ValueError(
+            f"{path} was not written by stereo_kd.save_model: it does not say which network it holds")
     return json.loads(info)
 
 # %% ../../nbs/39_models.zoo.ipynb #da592a06
@@ -83,17 +95,30 @@ def load_model(
     if name not in (None, info['name']): raise ValueError(f"{path} holds a {info['name']}, not a {name}")
     net = create_model(info['name'], **info['args'])
     with safe_open(path, 'pt') as f: tensors = {k:f.get_tensor(k) for k in f.keys()}
-    try: apply_widths(net, info['widths']); net.load_state_dict(tensors)
-    except (RuntimeError, ValueError) as e: raise ValueError(f"the weights in {path} do not fit the {info['name']} they claim to be: {str(e).splitlines()[-1].strip()}") from e
+    try:
+        apply_widths(net, info['widths'])
+        net.load_state_dict(tensors)
+    except (RuntimeError, ValueError) as e:
+        raise ValueError(
+            f"the weights in {path} do not fit the {info['name']} they claim to be: {str(e).splitlines()[-1].strip()}") from e
     net.card = info
     return net.eval()
 
 # %% ../../nbs/39_models.zoo.ipynb #4ffcb185
 def _card(name, info, note):
-    flat = {k:v for k,v in info['meta'].items() if not isinstance(v, (list,dict))}|{f'environment: {k}':v for k,v in info['meta']['environment'].items()}
-    rows = [f'| {k} | {round(v, 4) if isinstance(v, float) else v} |' for k,v in dict(network=info['name'], arguments=info['args'], **flat).items()]
-    return '\n'.join([f'# {name}', '', note, '', '| | |', '|-|-|', *rows, '', 'Licence: Apache-2.0. Trained on embedded data only, made from a seed by `stereo_kd.data.synthetic`.', ''])
+    flat = {
+        k:v for k, v in info['meta'].items() if not isinstance(v, (list,dict))}|{
+            f'environment: {k}':v for k, v in info['meta']['environment'].items()}
+    rows = [
+        f'| {k} | {round(v, 4) if isinstance(v, float) else v} |' for k,
+        v in dict(network=info['name'], arguments=info['args'], **flat).items()]
+    return '\n'.join(
+        [
+            f'# {name}', '', note, '', '| | |', '|-|-|', *rows, '',
+            'Licence: Apache-2.0. Trained on embedded data only, made from a seed by `stereo_kd.data.synthetic`.',
+            ''])
 
+# %% ../../nbs/39_models.zoo.ipynb #fd0b50b0
 def publish(
     path,           # checkpoint of a run
     name:str,       # under which `load_model` will find it
@@ -102,6 +127,8 @@ def publish(
     **numbers       # what it scored
 ):
     "Copy a checkpoint among the shipped weights and write its card"
-    net = load_model(path); meta = {k:v for k,v in net.card['meta'].items() if k!='history'}
+    net = load_model(path)
+    meta = {k:v for k,v in net.card['meta'].items() if k!='history'}
     save_model(net, Path(folder)/f'{name}.safetensors', **meta, **numbers, environment=environment())
-    with atomic_write(Path(folder)/f'{name}.md') as tmp: tmp.write_text(_card(name, read_card(Path(folder)/f'{name}.safetensors'), note))
+    with atomic_write(Path(folder)/f'{name}.md') as tmp:
+        tmp.write_text(_card(name, read_card(Path(folder)/f'{name}.safetensors'), note))

@@ -23,7 +23,8 @@ def renew_opt(
     learn.opt.frozen_idx = old.frozen_idx
     held = {id(p) for group in learn.opt.param_lists for p in group}
     if any(p.requires_grad and id(p) not in held for p in learn.model.parameters()):
-        raise ValueError("opt_func is a finished optimiser, which cannot take over the pruned parameters; pass a function that makes one")
+        raise ValueError(
+            "opt_func is a finished optimiser, which cannot take over the pruned parameters; pass a function that makes one")
 
 # %% ../../nbs/52_prune.callback.ipynb #49be0f48
 class PruneCallback(Callback):
@@ -57,7 +58,8 @@ class PruneCallback(Callback):
     def state_dict(self): return dict(widths=widths(self.model), original=self.original, rows=self.rows)
     def load_state_dict(self, state):
         "Cut the network to what was left of it; its weights come later"
-        apply_widths(self.model, state['widths']); self.original,self.rows = state['original'],state['rows']
+        apply_widths(self.model, state['widths'])
+        self.original,self.rows = state['original'],state['rows']
         renew_opt(self.learn)
 
 # %% ../../nbs/52_prune.callback.ipynb #ce3d1806

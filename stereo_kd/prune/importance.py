@@ -16,13 +16,15 @@ def is_depthwise(layer) -> bool: # one filter per channel
     "Whether a convolution neither mixes nor multiplies channels"
     return isinstance(layer, _ConvNd) and layer.groups==layer.in_channels==layer.out_channels>1
 
+# %% ../../nbs/50_prune.importance.ipynb #b8716080
 def channel_norms(
     layer:nn.Module, # convolution, transposed convolution, linear or BatchNorm
     out:bool=True,   # norms of output channels; False for input channels
 ) -> Tensor:         # one per channel
     "L2 norm of the weights that belong to each channel"
     if isinstance(layer, _BatchNorm): return layer.weight.detach().abs()
-    if getattr(layer, 'groups', 1)>1 and not is_depthwise(layer): raise ValueError(f"a convolution of {layer.groups} groups is neither plain nor depthwise: {layer}")
+    if getattr(layer, 'groups', 1)>1 and not is_depthwise(layer):
+        raise ValueError(f"a convolution of {layer.groups} groups is neither plain nor depthwise: {layer}")
     axis = 0 if is_depthwise(layer) else int(out==getattr(layer, 'transposed', False))
     return layer.weight.detach().transpose(0, axis).flatten(1).norm(dim=1)
 
@@ -42,6 +44,8 @@ class GroupL2Importance(tp.importance.Importance):
             layer = item.dep.layer
             scale = isinstance(layer, _BatchNorm) and layer.affine and self.batchnorm
             if not (scale or isinstance(layer, (_ConvNd,nn.Linear))): continue
-            norms = channel_norms(layer, item.dep.pruning_fn not in (tp.prune_conv_in_channels,tp.prune_linear_in_channels))
+            norms = channel_norms(
+                layer,
+                item.dep.pruning_fn not in (tp.prune_conv_in_channels,tp.prune_linear_in_channels))
             total.index_add_(0, torch.tensor(item.root_idxs), norms[item.idxs].float().cpu())
         return total

@@ -26,8 +26,11 @@ def kept_width(
     round_to:int=8,       # nearest multiple of this; 1 rounds down
 ) -> int:                 # at least 1
     "Channels that are left after `step` steps"
-    if of not in ('remaining','original'): raise ValueError(f"of must be 'remaining' or 'original', got {of!r}")
-    if not 0<=ratio<1 or step<0 or round_to<1: raise ValueError(f"ratio must be in [0,1), step at least 0, round_to at least 1; got {ratio}, {step}, {round_to}")
+    if of not in ('remaining','original'):
+        raise ValueError(f"of must be 'remaining' or 'original', got {of!r}")
+    if not 0<=ratio<1 or step<0 or round_to<1:
+        raise ValueError(
+            f"ratio must be in [0,1), step at least 0, round_to at least 1; got {ratio}, {step}, {round_to}")
     if ratio*step==0: return width
     target = width*((1-ratio)**step if of=='remaining' else max(0, 1-ratio*step))
     if round_to==1: return max(1, math.floor(target+1e-6))
@@ -37,11 +40,14 @@ def kept_width(
 def _anchor(x): return {4:nn.Conv2d, 5:nn.Conv3d}[x.dim()](1, x.shape[1], 1).to(x)
 def _held(anchor, x): return anchor(torch.zeros_like(x[:,:1]))
 
+# %% ../../nbs/51_prune.loop.ipynb #221dfe09
 class _Traced(nn.Module):
     "A network as the tracer should see it"
     def __init__(self, net, image):
         super().__init__()
-        with torch.no_grad(): maps = net.features(image); volume = net.cost_volume(maps, maps)
+        with torch.no_grad():
+            maps = net.features(image)
+            volume = net.cost_volume(maps, maps)
         self.net,self.volume,self.match = net,_anchor(volume),_anchor(maps[-1])
     def compare(self, left, right):
         "The volume to go on with, and further outputs of the graph"
@@ -60,7 +66,8 @@ class _Traced(nn.Module):
 @contextmanager
 def _as_found(net):
     "Eval mode with gradients inside, afterwards modes and frozen parameters as before"
-    modes,frozen = {m:m.training for m in net.modules()},[n for n,p in net.named_parameters() if not p.requires_grad]
+    modes = {m:m.training for m in net.modules()}
+    frozen = [n for n,p in net.named_parameters() if not p.requires_grad]
     try:
         net.eval().requires_grad_(True)
         with torch.enable_grad(): yield
@@ -69,24 +76,33 @@ def _as_found(net):
         parameters = dict(net.named_parameters())
         for n in frozen: parameters[n].requires_grad_(False)
 
+# %% ../../nbs/51_prune.loop.ipynb #558ad620
 def trace(
     net:nn.Module, # a `StereoNet`
     size=None,     # (H,W) of the images it is run on; small, multiples of `net.multiple`
 ) -> tuple:        # `tp.DependencyGraph`, list of layers whose output channels stay
     "Dependency graph of a stereo network, its cost volume cut out"
-    if net.matching not in ('kept','free','traced'): raise ValueError(f"matching must be 'kept', 'free' or 'traced', got {net.matching!r}")
+    if net.matching not in ('kept','free','traced'):
+        raise ValueError(f"matching must be 'kept', 'free' or 'traced', got {net.matching!r}")
     generator,like = torch.Generator().manual_seed(0),next(net.parameters())
-    left,right = (torch.randn(1, 3, *(size or (2*net.multiple,4*net.multiple)), generator=generator).to(like) for _ in range(2))
+    left,right = (
+        torch.randn(1, 3, *(size or (2*net.multiple,4*net.multiple)), generator=generator).to(like)
+        for _ in range(2))
     with _as_found(net):
         traced = _Traced(net, left)
         graph = tp.DependencyGraph().build_dependency(traced, (left,right))
-    lost = [n for n,m in net.named_modules() if isinstance(m, (_ConvNd,nn.Linear,_BatchNorm)) and m not in graph.module2node]
-    if lost: raise ValueError(f"no output depends on {', '.join(lost)}: such layers cannot follow when others are pruned")
+    lost = [
+        n for n, m in net.named_modules() if isinstance(m, (_ConvNd,nn.Linear,_BatchNorm))
+        and m not in graph.module2node]
+    if lost:
+        raise ValueError(
+            f"no output depends on {', '.join(lost)}: such layers cannot follow when others are pruned")
     return graph,[*net.bins(), traced.volume, traced.match]
 
 # %% ../../nbs/51_prune.loop.ipynb #32c03231
 def _grouped(layer): return isinstance(layer, _ConvNd) and layer.groups>1 and not is_depthwise(layer)
 
+# %% ../../nbs/51_prune.loop.ipynb #24ef74ef
 def pruning_groups(
     net:nn.Module, # a `StereoNet`
     size=None,     # see `trace`
@@ -99,8 +115,13 @@ def pruning_groups(
 
 # %% ../../nbs/51_prune.loop.ipynb #3322b462
 def _count(net): return sum(p.numel() for p in net.parameters())
-def _channels_last(net): return any(p.dim()==4 and p.shape[1]>1 and not p.is_contiguous() and p.is_contiguous(memory_format=torch.channels_last) for p in net.parameters())
 
+def _channels_last(net):
+    return any(
+        p.dim()==4 and p.shape[1]>1 and not p.is_contiguous()
+        and p.is_contiguous(memory_format=torch.channels_last) for p in net.parameters())
+
+# %% ../../nbs/51_prune.loop.ipynb #a88f9481
 def prune_step(
     net:nn.Module,        # a `StereoNet`, changed in place
     ratio:float=.1,       # r, see `kept_width`
@@ -114,16 +135,20 @@ def prune_step(
     "Remove the least important channels of every group"
     importance,original,layout = importance or GroupL2Importance(),original or widths(net),_channels_last(net)
     groups,counts = pruning_groups(net, size),[_count(net)]
-    if missing:=sorted(set(groups)-set(original)): raise ValueError(f"original has no widths for {', '.join(missing)}: it belongs to another network")
+    if missing:=sorted(set(groups)-set(original)):
+        raise ValueError(f"original has no widths for {', '.join(missing)}: it belongs to another network")
     present = {n:len(g[0].idxs) for n,g in groups.items()}
     target = {n:min(present[n], kept_width(original[n][1], step, ratio, of, round_to)) for n in groups}
-    drop = {n:importance(g).argsort(stable=True)[:present[n]-target[n]].tolist() for n,g in groups.items()} # all before the first cut
+    # all before the first cut
+    drop = {n:importance(g).argsort(stable=True)[:present[n]-target[n]].tolist() for n,g in groups.items()}
     with _as_found(net):
         for n,idxs in drop.items():
             if idxs: groups[n].prune(idxs)
     net.zero_grad(set_to_none=True)
     if layout: net.to(memory_format=torch.channels_last)
-    return dict(params_before=counts[0], params=_count(net), channels_before=sum(present.values()), channels=sum(target.values()), groups=len(groups))
+    return dict(
+        params_before=counts[0], params=_count(net), channels_before=sum(present.values()),
+        channels=sum(target.values()), groups=len(groups))
 
 # %% ../../nbs/51_prune.loop.ipynb #f9a30884
 def silence_channels(
@@ -134,10 +159,12 @@ def silence_channels(
     count = 0
     for group in pruning_groups(net).values():
         n,root = len(group[0].idxs),group[0].dep
-        gone = torch.randperm(n)[:n-kept_width(n, **kw)].tolist(); count += len(gone)
+        gone = torch.randperm(n)[:n-kept_width(n, **kw)].tolist()
+        count += len(gone)
         for dep,idxs in group._DG.get_pruning_group(root.target.module, root.handler, gone) if gone else []:
             layer = dep.layer
-            if not isinstance(layer, (_ConvNd,_BatchNorm)) or dep.pruning_fn==tp.prune_conv_in_channels: continue
+            if not isinstance(layer, (_ConvNd,_BatchNorm)) or dep.pruning_fn==tp.prune_conv_in_channels:
+                continue
             swap = isinstance(layer, _ConvNd) and layer.transposed and not is_depthwise(layer)
             (layer.weight.data.transpose(0,1) if swap else layer.weight.data)[idxs] = 0
             if layer.bias is not None: layer.bias.data[idxs] = 0
@@ -147,6 +174,7 @@ def silence_channels(
 def _scores(net, pair):
     with torch.no_grad(): return net(*pair, upto='aggregation').aggregation[-1]
 
+# %% ../../nbs/51_prune.loop.ipynb #e084b75c
 def check_pruning(
     net:nn.Module, # a `StereoNet`; its weights are spoilt
     **kw           # as for `prune_step`: ratio, of, round_to
@@ -154,11 +182,16 @@ def check_pruning(
     "Silence random channels, prune as many, and compare the scores"
     for m in net.modules(): # BatchNorm layers as after some training
         if isinstance(m, _BatchNorm):
-            for t,low,high in ((m.weight,.5,1.2),(m.bias,-.3,.3),(m.running_mean,-.2,.2),(m.running_var,.5,2.)): nn.init.uniform_(t, low, high)
-    silenced,pair = silence_channels(net.eval(), **kw),torch.randn(2, 1, 3, 41, 75).to(next(net.parameters()))
+            for t,low,high in (
+                (m.weight,.5,1.2), (m.bias,-.3,.3), (m.running_mean,-.2,.2), (m.running_var,.5,2.)):
+                nn.init.uniform_(t, low, high)
+    silenced = silence_channels(net.eval(), **kw)
+    pair = torch.randn(2, 1, 3, 41, 75).to(next(net.parameters()))
     before,report = _scores(net, pair),prune_step(net, **kw)
     left = sum(int((m.weight==0).sum()) for m in net.modules() if isinstance(m, _BatchNorm))
-    return dict(change=float((_scores(net, pair)-before).abs().max()), silenced=silenced, removed=report['channels_before']-report['channels'], left=left)
+    return dict(
+        change=float((_scores(net, pair)-before).abs().max()), silenced=silenced,
+        removed=report['channels_before']-report['channels'], left=left)
 
 # %% ../../nbs/51_prune.loop.ipynb #bab5a939
 @torch.no_grad()
@@ -171,7 +204,9 @@ def recalibrate(
     if (first:=next(batches, None)) is None: raise ValueError("recalibrate needs at least one batch")
     norms = [m for m in net.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
     momenta,modes = [m.momentum for m in norms],{m:m.training for m in net.modules()}
-    for m in norms: m.reset_running_stats(); m.momentum = None # None: every batch counts the same
+    for m in norms:
+        m.reset_running_stats()
+        m.momentum = None # None: every batch counts the same
     net.train()
     for left,right,*_ in chain([first], batches): net(left.to(device), right.to(device), upto='aggregation')
     for m,momentum in zip(norms, momenta, strict=True): m.momentum = momentum
@@ -187,6 +222,7 @@ def params_below(
     limit = fraction*_count(of)
     return lambda net: _count(net)<=limit
 
+# %% ../../nbs/51_prune.loop.ipynb #d1868dc9
 def macs_below(
     fraction:float,   # of the multiply-accumulates of `of`
     of:nn.Module,     # the unpruned network
@@ -197,6 +233,7 @@ def macs_below(
     limit = fraction*count_macs(of, size)
     return lambda net: count_macs(net, size)<=limit
 
+# %% ../../nbs/51_prune.loop.ipynb #64ebf071
 def latency_below(
     ms:float,         # median of a forward pass
     size=(480,640),   # (H,W), px
@@ -206,7 +243,8 @@ def latency_below(
     "Stop when a forward pass is quick enough"
     from stereo_kd.evaluation.cost import latency
     from stereo_kd.deploy.engine import Engine
-    return lambda net: latency(Engine(deepcopy(net).cpu(), engine) if engine else net, size, **kwargs)['ms_median']<=ms
+    return lambda net: latency(
+        Engine(deepcopy(net).cpu(), engine) if engine else net, size, **kwargs)['ms_median']<=ms
 
 # %% ../../nbs/51_prune.loop.ipynb #15029a4e
 def prune_loop(
@@ -228,7 +266,10 @@ def prune_loop(
         report = prune_step(net, ratio, step=step, original=original, **kwargs)
         if calibrate is not None: recalibrate(net, calibrate)
         extra = finetune(net, step) if finetune else None
-        rows.append(dict(step=step, params=report['params'], kept=report['params']/whole, channels=report['channels'], **(extra or {})))
+        rows.append(
+            dict(
+                step=step, params=report['params'], kept=report['params']/whole,
+                channels=report['channels'], **(extra or {})))
     return rows
 
 # %% ../../nbs/51_prune.loop.ipynb #f6f8c6ce
@@ -241,11 +282,16 @@ def ratio_for(
 ) -> float:               # r for `prune_loop`
     "The ratio that leaves about the wanted share of the parameters"
     whole,tried = _count(net),{}
-    def kept(ratio): tried[ratio] = prune_step(deepcopy(net), ratio, of, round_to, steps)['params']/whole; return tried[ratio]
+    def kept(ratio):
+        tried[ratio] = prune_step(deepcopy(net), ratio, of, round_to, steps)['params']/whole
+        return tried[ratio]
     low,high = 0.,.99 if of=='remaining' else .99/steps
     if kept(high)>keep: low = high # also the largest ratio leaves more
     while high-low>1e-3 and abs(kept((low+high)/2)-keep)>2e-3:
-        ratio = (low+high)/2; low,high = (ratio,high) if tried[ratio]>keep else (low,ratio)
+        ratio = (low+high)/2
+        low,high = (ratio,high) if tried[ratio]>keep else (low,ratio)
     best = min(tried, key=lambda r: abs(tried[r]-keep))
-    if abs(tried[best]-keep)>.05: raise ValueError(f"keep={keep} is out of reach: {steps} steps leave at least {tried[best]:.2f} of the parameters")
+    if abs(tried[best]-keep)>.05:
+        raise ValueError(
+            f"keep={keep} is out of reach: {steps} steps leave at least {tried[best]:.2f} of the parameters")
     return best

@@ -26,9 +26,11 @@ class CachedTeacher(nn.Module):
         super().__init__()
         self.teacher,self.folder,self.maps,self.asked,self.max_disp = teacher,Path(folder),tuple(maps),0,teacher.max_disp
         self.spec = getattr(teacher, 'spec', dict(name=type(teacher).__name__))
-        about,file = dict(teacher=fingerprint(teacher), data=data, maps=list(self.maps)),self.folder/'about.json'
+        about = dict(teacher=fingerprint(teacher), data=data, maps=list(self.maps))
+        file = self.folder/'about.json'
         if file.exists() and (known:=json.loads(file.read_text()))!=about:
-            raise ValueError(f"{self.folder} holds the answers of another teacher or other data: {', '.join(k for k in about if about[k]!=known.get(k))} differ; use another folder")
+            raise ValueError(
+                f"{self.folder} holds the answers of another teacher or other data: {', '.join(k for k in about if about[k]!=known.get(k))} differ; use another folder")
         self.folder.mkdir(parents=True, exist_ok=True)
         with atomic_write(file) as tmp: tmp.write_text(json.dumps(about))
 
@@ -42,11 +44,18 @@ class CachedTeacher(nn.Module):
         with atomic_write(self._file(i)) as tmp: save_file(maps, tmp)
 
     def forward(self, left, right, upto='aggregation', indices=None):
-        if indices is None: raise ValueError("a CachedTeacher must be told the indices of the pairs; DistillCallback does, with loaders of StereoDataLoaders")
+        if indices is None:
+            raise ValueError(
+                "a CachedTeacher must be told the indices of the pairs; DistillCallback does, with loaders of StereoDataLoaders")
         known = [self._read(i) for i in indices]
         if todo:=[k for k,m in enumerate(known) if m is None]:
-            self.asked += len(todo); out = self.teacher(left[todo], right[todo], upto='aggregation')
+            self.asked += len(todo)
+            out = self.teacher(left[todo], right[todo], upto='aggregation')
             new = {n:get_map(out, n).half().cpu() for n in self.maps}
-            for j,k in enumerate(todo): known[k] = {n:new[n][j].contiguous() for n in self.maps}; self._write(indices[k], known[k])
-        got = {n:torch.stack([m[n].float() for m in known]).to(left.device) for n in self.maps} # autocast on a CPU cannot stack half precision
-        return StereoOutput([[],got.pop('cost_volume', []),[got.pop('aggregation')] if 'aggregation' in got else [],[],got])
+            for j,k in enumerate(todo):
+                known[k] = {n:new[n][j].contiguous() for n in self.maps}
+                self._write(indices[k], known[k])
+        # autocast on a CPU cannot stack half precision
+        got = {n:torch.stack([m[n].float() for m in known]).to(left.device) for n in self.maps}
+        return StereoOutput(
+            [[],got.pop('cost_volume', []),[got.pop('aggregation')] if 'aggregation' in got else [],[],got])

@@ -30,6 +30,7 @@ class Term:
         s = {k:f(progress) for k,f in self.schedules.items()}
         return s.pop('weight', 1.)*self.weight*self.loss(student, teacher, valid, **s)
 
+# %% ../../nbs/60_train.distill.ipynb #f497fd24
 def ramp(
     start:float, # value at the beginning of training
     end:float,   # value at its end
@@ -52,21 +53,27 @@ class DistillCallback(Callback):
 
     def before_fit(self):
         self.teacher.to(self.dls.device).eval().requires_grad_(False)
-        self.adapters.to(self.dls.device).train(); self._join()
-    def before_train(self): self.sums,self.count = {t.name:0. for t in self.terms},0; self._join()
+        self.adapters.to(self.dls.device).train()
+        self._join()
+    def before_train(self):
+        self.sums,self.count = {t.name:0. for t in self.terms},0
+        self._join()
     def _join(self):
         "Have the optimiser train the adapters too; it may be a new one"
         group = self.opt.param_lists[-1]
         for p in self.adapters.parameters():
             if not any(p is q for q in group): group.append(p)
-    def _pairs(self): return dict(indices=self.dl.batch_indices(self.iter)) if isinstance(self.teacher, CachedTeacher) else {}
+    def _pairs(self):
+        return dict(
+            indices=self.dl.batch_indices(self.iter)) if isinstance(self.teacher, CachedTeacher) else {}
     def state_dict(self): return self.adapters.state_dict()
     def load_state_dict(self, state): self.adapters.load_state_dict(state)
     def after_loss(self):
         if not self.terms: return
         with torch.no_grad(): taught = self.teacher(*self.xb, upto=self.upto, **self._pairs())
         losses = {t.name: t(self.pred, taught, self.yb[1], self.pct_train) for t in self.terms}
-        self.learn.loss_grad = self.supervised_weight*self.loss_grad+sum(losses.values()) # `learn.loss` stays the loss on truth
+        # `learn.loss` stays the loss on truth
+        self.learn.loss_grad = self.supervised_weight*self.loss_grad+sum(losses.values())
         for k,v in losses.items(): self.sums[k] += v.detach()
         self.count += 1
 
@@ -78,7 +85,9 @@ class DistillCallback(Callback):
 # %% ../../nbs/60_train.distill.ipynb #379afad8
 class _Line(nn.Module):
     "A one-weight stand-in for a network: its only score map is `weight*left`"
-    def __init__(self, w): super().__init__(); self.weight,self.calls = nn.Parameter(torch.tensor(w)),[]
+    def __init__(self, w):
+        super().__init__()
+        self.weight,self.calls = nn.Parameter(torch.tensor(w)),[]
     def forward(self, left, right, upto='disparity'):
         self.calls.append((upto, self.training, torch.is_grad_enabled()))
         return [self.weight*left]

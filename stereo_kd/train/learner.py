@@ -28,6 +28,7 @@ class BF16Callback(MixedPrecision):
         self.autocast,self.scales = torch.autocast(kind, dtype=torch.bfloat16),[]
         self.learn.scaler = torch.amp.GradScaler(kind, enabled=False) # bf16 has the range of fp32
 
+# %% ../../nbs/63_train.learner.ipynb #1c5bacb8
 def fast_precision() -> str: # 'bf16' or 'fp32'
     "bf16 where the hardware multiplies it, else fp32"
     if torch.cuda.is_available(): return 'bf16' if torch.cuda.is_bf16_supported() else 'fp32'
@@ -40,6 +41,7 @@ class StagesCallback(Callback):
     def after_train(self): self.model.upto = 'disparity'
     def after_fit(self): self.model.upto = 'disparity'
 
+# %% ../../nbs/63_train.learner.ipynb #68e203b2
 class OrderCallback(Callback):
     "Make data and random pixels of an epoch a function of `(seed, epoch)`"
     order = -5 # before anything draws a number
@@ -48,6 +50,7 @@ class OrderCallback(Callback):
         self.dls.train.epoch = self.epoch
         torch.manual_seed(1_000_003*self.seed+self.epoch)
 
+# %% ../../nbs/63_train.learner.ipynb #042104d4
 class FrozenNormCallback(Callback):
     "Leave the statistics of BatchNorm as they are and use them: one pair says too little of the mean"
     def before_train(self):
@@ -57,20 +60,28 @@ class FrozenNormCallback(Callback):
 # %% ../../nbs/63_train.learner.ipynb #9e5a3758
 def _params(opt): return [p for p,*_ in opt.all_params()]
 
+# %% ../../nbs/63_train.learner.ipynb #eb5ffbfe
 class StateCallback(Callback):
     "Write `state.pt` and `history.csv` into a folder after each epoch"
     order = Recorder.order+5 # the epoch's row must be there
     def __init__(self, folder):
         self.folder,self.rows,self.epochs_done = Path(folder),[],0
-        self.saved = torch.load(self.folder/'state.pt', map_location='cpu', weights_only=True) if (self.folder/'state.pt').exists() else None
+        self.saved = torch.load(
+            self.folder/'state.pt', map_location='cpu', weights_only=True) if (
+                self.folder/'state.pt').exists() else None
         if self.saved: self.rows,self.epochs_done = self.saved['rows'],self.saved['epoch']
-    def _stateful(self): return {type(c).__name__:c for c in self.learn.cbs if c is not self and hasattr(type(c), 'state_dict')}
+    def _stateful(self):
+        return {
+            type(c).__name__:c for c in self.learn.cbs if c is not self
+            and hasattr(type(c), 'state_dict')}
     def before_fit(self):
         "Put back what was saved, the state of other callbacks first: they may have cut the network, and their weights may have joined the optimiser"
         if not self.saved: return
         for n,c in self._stateful().items(): c.load_state_dict(self.saved['callbacks'][n])
         self.model.load_state_dict(self.saved['model'])
-        for p,moments in zip(_params(self.opt), self.saved['opt'], strict=True): self.opt.state[p] = {k:v.to(p.device) if isinstance(v, torch.Tensor) else v for k,v in moments.items()}
+        for p,moments in zip(_params(self.opt), self.saved['opt'], strict=True):
+            self.opt.state[p] = {
+                k:v.to(p.device) if isinstance(v, torch.Tensor) else v for k, v in moments.items()}
         self.saved = None
     def before_epoch(self):
         self.began = time.perf_counter()
@@ -79,11 +90,18 @@ class StateCallback(Callback):
         if not self.recorder.values[-1]: return # an epoch that was done before the stop and is skipped
         names = self.recorder.metric_names[:-1] # without the time
         row = dict(zip(names, [self.epoch,*map(float, self.recorder.values[-1])]))
-        row.update(getattr(getattr(self, 'distill', None), 'means', {}), seconds=round(time.perf_counter()-self.began, 3))
+        row.update(
+            getattr(getattr(self, 'distill', None), 'means', {}),
+            seconds=round(time.perf_counter()-self.began, 3))
         self.rows.append(row)
         with atomic_write(self.folder/'history.csv') as f, open(f, 'w', newline='') as h:
-            w = csv.DictWriter(h, list(row)); w.writeheader(); w.writerows(self.rows)
-        state = dict(epoch=self.epoch+1, rows=self.rows, model=self.model.state_dict(), callbacks={n:c.state_dict() for n,c in self._stateful().items()}, opt=[dict(self.opt.state[p]) for p in _params(self.opt)])
+            w = csv.DictWriter(h, list(row))
+            w.writeheader()
+            w.writerows(self.rows)
+        state = dict(
+            epoch=self.epoch +1, rows=self.rows, model=self.model.state_dict(),
+            callbacks={n:c.state_dict() for n,c in self._stateful().items()},
+            opt=[dict(self.opt.state[p]) for p in _params(self.opt)])
         with atomic_write(self.folder/'state.pt') as f: torch.save(state, f)
 
 # %% ../../nbs/63_train.learner.ipynb #7ef8e2e9
@@ -94,9 +112,12 @@ def fit(
     folder=None,    # where to keep the state; None keeps nothing
 ) -> list:          # one dict per epoch, as in history.csv
     "One-cycle training that continues from `folder` if it holds an earlier state"
-    if folder is None: learn.fit_one_cycle(epochs, lr, pct_start=.1); return []
+    if folder is None:
+        learn.fit_one_cycle(epochs, lr, pct_start=.1)
+        return []
     state = StateCallback(folder)
-    if state.epochs_done<epochs: learn.fit_one_cycle(epochs, lr, pct_start=.1, start_epoch=state.epochs_done, cbs=state)
+    if state.epochs_done<epochs:
+        learn.fit_one_cycle(epochs, lr, pct_start=.1, start_epoch=state.epochs_done, cbs=state)
     elif state.saved: learn.model.load_state_dict(state.saved['model'])
     return state.rows
 
@@ -113,8 +134,10 @@ def stereo_learner(
 ) -> Learner:
     "A Learner with metrics, precision and order wired"
     precision = precision or fast_precision()
-    if precision not in ('fp32','bf16'): raise ValueError(f"precision must be 'fp32' or 'bf16', got {precision!r}")
-    loss = loss or SupervisedLoss(net.max_disp, net.supervised_weights, l1=.1 if net.tau==1 else 0) # the mean that is trained is the mean that is read
+    if precision not in ('fp32','bf16'):
+        raise ValueError(f"precision must be 'fp32' or 'bf16', got {precision!r}")
+    # the mean that is trained is the mean that is read
+    loss = loss or SupervisedLoss(net.max_disp, net.supervised_weights, l1=.1 if net.tau==1 else 0)
     amp = [ChannelsLast(), BF16Callback()] if precision=='bf16' else []
     return Learner(dls, net, loss, opt_func=partial(Adam, sqr_mom=.999), wd=wd, metrics=pooled_metrics(),
                    cbs=[StagesCallback(), OrderCallback(seed), *amp, *L(cbs)], **kwargs)

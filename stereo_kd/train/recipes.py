@@ -15,9 +15,13 @@ from .distill import ramp, DistillCallback, Term
 
 # %% ../../nbs/64_train.recipes.ipynb #c04ccbbf
 def _check(teacher, student, supervision):
-    if supervision not in ('teacher','both'): raise ValueError(f"supervision must be 'truth', 'teacher' or 'both', got {supervision!r}")
-    if teacher.max_disp!=student.max_disp: raise ValueError(f"teacher and student must have the same max_disp, got {teacher.max_disp} and {student.max_disp}")
+    if supervision not in ('teacher','both'):
+        raise ValueError(f"supervision must be 'truth', 'teacher' or 'both', got {supervision!r}")
+    if teacher.max_disp!=student.max_disp:
+        raise ValueError(
+            f"teacher and student must have the same max_disp, got {teacher.max_disp} and {student.max_disp}")
 
+# %% ../../nbs/64_train.recipes.ipynb #04555d24
 def dtp_callback(
     teacher:nn.Module,          # any `StereoNet`
     student:nn.Module,          # one with the same `max_disp`
@@ -29,15 +33,19 @@ def dtp_callback(
 ) -> DistillCallback:
     "DTP's recipe: one term on the scores, with or without the truth beside it"
     _check(teacher, student, supervision)
-    term = Term(ResponseLoss(teacher.max_disp, distance, at), weight=weight, name='kd', schedules=dict(tau=ramp(*tau)))
+    term = Term(
+        ResponseLoss(teacher.max_disp, distance, at), weight=weight, name='kd',
+        schedules=dict(tau=ramp(*tau)))
     return DistillCallback(teacher, [term], float(supervision=='both'))
 
 # %% ../../nbs/64_train.recipes.ipynb #3838ebe2
 def _layers(net):
     "Channels of the feature layers of a TSNnet, pruned or not"
-    if not isinstance(net, TSNnet): raise ValueError(f"the term 'features' compares layers of TSNnet; {net.spec['name']} has others")
+    if not isinstance(net, TSNnet):
+        raise ValueError(f"the term 'features' compares layers of TSNnet; {net.spec['name']} has others")
     return [layer[-1].body[-1][0].out_channels for layer in net.extract.layers]
 
+# %% ../../nbs/64_train.recipes.ipynb #61f641c0
 def tsnnet_callback(
     teacher:nn.Module,        # a TSNnet
     student:nn.Module,        # a smaller one with the same `max_disp`
@@ -59,4 +67,6 @@ def tsnnet_callback(
         coarse_kl=lambda **kw: Term(MapLoss('coarse', tempered_kl), schedules=fixed, **kw),
         probability=lambda **kw: Term(ResponseLoss(teacher.max_disp, tempered_kl), schedules=fixed, **kw))
     weights = weight if isinstance(weight, dict) else dict.fromkeys(terms, weight)
-    return DistillCallback(teacher, [pick(known, n, 'term')(name=n, weight=float(weights.get(n, 1.))) for n in terms], float(supervision=='both'))
+    return DistillCallback(
+        teacher, [pick(known, n, 'term')(name=n, weight=float(weights.get(n, 1.))) for n in terms],
+        float(supervision=='both'))

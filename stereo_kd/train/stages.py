@@ -34,13 +34,18 @@ def train_stage(
     **kwargs           # for the recipe
 ) -> nn.Module:        # trained, in eval mode; read back if the stage was done
     "Train a network, or take it from the folder if that was done before"
-    folder = Path(folder); file = folder/'model.safetensors'
+    folder = Path(folder)
+    file = folder/'model.safetensors'
     if file.exists(): return load_model(file, net.spec['name'])
-    cbs = [FrozenNormCallback()]*frozen_norm+([] if supervision=='truth' else [recipe(teacher, net, supervision, **kwargs)])
+    cbs = [FrozenNormCallback()]*frozen_norm+(
+        [] if supervision=='truth' else [recipe(teacher, net, supervision, **kwargs)])
     learn = stereo_learner(dls, net, seed=seed, precision=precision, cbs=cbs)
     history = fit(learn, epochs, lr, folder)
-    taught = {} if supervision=='truth' else dict(recipe=recipe.__name__.removesuffix('_callback'), teacher=teacher.spec['name'])
-    save_model(net.to('cpu'), file, supervision=supervision, **taught, epochs=epochs, steps=epochs*len(dls.train), bs=dls.train.bs, lr=lr, seed=seed, history=history)
+    taught = {} if supervision=='truth' else dict(
+        recipe=recipe.__name__.removesuffix('_callback'), teacher=teacher.spec['name'])
+    save_model(
+        net.to('cpu'), file, supervision=supervision, **taught, epochs=epochs,
+        steps=epochs*len(dls.train), bs=dls.train.bs, lr=lr, seed=seed, history=history)
     (folder/'state.pt').unlink()
     return load_model(file)
 
@@ -50,10 +55,16 @@ def average_weights(
     folder,        # of the mean
 ) -> nn.Module:    # in eval mode
     "The network in the middle of several stages of one training"
-    nets = [load_model(Path(s)/'model.safetensors') for s in stages]; last = nets[-1]; states = [n.state_dict() for n in nets]
+    nets = [load_model(Path(s)/'model.safetensors') for s in stages]
+    last = nets[-1]
+    states = [n.state_dict() for n in nets]
     for n,s in zip(nets, stages):
-        if any(n.card[k]!=last.card[k] for k in ('name','args','widths')): raise ValueError(f"{s} holds another network than {stages[-1]}: no mean of the two")
-    last.load_state_dict({k: torch.stack([s[k] for s in states]).mean(0) if v.is_floating_point() else v for k,v in states[-1].items()})
+        if any(n.card[k]!=last.card[k] for k in ('name','args','widths')):
+            raise ValueError(f"{s} holds another network than {stages[-1]}: no mean of the two")
+    last.load_state_dict(
+        {
+            k: torch.stack([s[k] for s in states]).mean(0) if v.is_floating_point() else v for k,
+            v in states[-1].items()})
     file = Path(folder)/'model.safetensors'
     save_model(last, file, **last.card['meta'], mean_of=', '.join(Path(s).name for s in stages))
     return load_model(file)
@@ -78,8 +89,12 @@ def prune_stages(
         if not (stage/'model.safetensors').exists():
             net,dls.train.epoch = deepcopy(net),0
             batches = [b for b,_ in zip(dls.train, range(calibrate))]
-            if not prune_loop(net, k, ratio, calibrate=batches, stop=stop, done=k-1, original=original, **(pruning or {})): break
-        net = train_stage(net, dls, epochs, stage, **kwargs); nets.append(net)
+            if not prune_loop(
+                net, k, ratio, calibrate=batches, stop=stop, done=k-1, original=original,
+                **(pruning or {})):
+                break
+        net = train_stage(net, dls, epochs, stage, **kwargs)
+        nets.append(net)
     return nets
 
 # %% ../../nbs/65_train.stages.ipynb #b7d8f82e
@@ -91,7 +106,8 @@ class Step(NamedTuple):
     epochs:int=0
     lr:float=2e-3    # highest learning rate
     teacher:str=''   # a checkpoint that teaches beside the truth; '': truth alone
-    prune:int=0      # in how many prunings to halve the parameters first, half the rate and no teacher after each
+    # in how many prunings to halve the parameters first, half the rate and no teacher after each
+    prune:int=0
     frozen_norm:bool=False # keep BatchNorm's statistics
 
 # %% ../../nbs/65_train.stages.ipynb #10093d5e
@@ -107,7 +123,9 @@ class Plan:
         self.steps,self.folder,self.loaders,self.seed,self.args = steps,Path(folder),loaders,seed,args or {}
         for i,(key,s) in enumerate(steps.items()):
             late = {*s.begin.split('+'), s.teacher} & {*list(steps)[i:]}
-            if late: raise ValueError(f"{key} needs {', '.join(sorted(late))}, which must stand before it in the plan")
+            if late:
+                raise ValueError(
+                    f"{key} needs {', '.join(sorted(late))}, which must stand before it in the plan")
 
     def kept(self, key):
         "What an earlier run left, or None"
@@ -117,17 +135,28 @@ class Plan:
     def make(self, key):
         "The network of a checkpoint, in eval mode: as an earlier run left it, or made now"
         if net := self.kept(key): return net
-        if key not in self.steps: set_seed(self.seed); return create_model(key, **self.args.get(key, {}))
-        s,begin = self.steps[key],self.steps[key].begin.split('+'); nets = [self.make(k) for k in begin]
+        if key not in self.steps:
+            set_seed(self.seed)
+            return create_model(key, **self.args.get(key, {}))
+        s,begin = self.steps[key],self.steps[key].begin.split('+')
+        nets = [self.make(k) for k in begin]
         if len(nets)>1: return average_weights([self.folder/k for k in begin], self.folder/key)
         net,dls = nets[0],self.loaders(s.pairs, self.seed+s.data_seed)
-        taught = dict(supervision='both', teacher=self.kept(s.teacher) or load_model(s.teacher.split('/')[0])) if s.teacher else {}
-        if s.prune: net = prune_stages(net, dls, s.prune, self.folder/key, ratio_for(net, keep=.5, steps=s.prune), lr=s.lr/2, seed=self.seed)[-1]
-        return train_stage(net, dls, s.epochs, self.folder/key, s.lr, self.seed, frozen_norm=s.frozen_norm, **taught)
+        taught = dict(
+            supervision='both', teacher=self.kept(s.teacher) or load_model(
+                s.teacher.split('/')[0])) if s.teacher else {}
+        if s.prune:
+            net = prune_stages(
+                net, dls, s.prune, self.folder/key, ratio_for(net, keep=.5, steps=s.prune),
+                lr=s.lr/2, seed=self.seed)[-1]
+        return train_stage(
+            net, dls, s.epochs, self.folder/key, s.lr, self.seed, frozen_norm=s.frozen_norm,
+            **taught)
 
     def way(self, key):
         "The checkpoints that were trained on the way to this one, itself included"
-        s = self.steps[key]; before = [k for b in s.begin.split('+') if b in self.steps for k in self.way(b)]
+        s = self.steps[key]
+        before = [k for b in s.begin.split('+') if b in self.steps for k in self.way(b)]
         return list(dict.fromkeys(before+[key]*(s.epochs>0)))
 
     def n_steps(self, key):

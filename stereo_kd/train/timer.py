@@ -14,6 +14,7 @@ from time import perf_counter
 # %% ../../nbs/61_train.timer.ipynb #ce67b8f1
 PARTS = ('data','forward','loss','distillation','backward','step')
 
+# %% ../../nbs/61_train.timer.ipynb #14560ac2
 class StepTimer(Callback):
     "Seconds of each part of each training step"
     order,run_valid = -100,False # before all others
@@ -24,7 +25,9 @@ class StepTimer(Callback):
 
     def _mark(self, part):
         if self.synchronize and torch.cuda.is_available(): torch.cuda.synchronize()
-        now = perf_counter(); self.row[part] = now-self.last; self.last = now
+        now = perf_counter()
+        self.row[part] = now-self.last
+        self.last = now
     def before_train(self): self.row,self.last,self.count = {},perf_counter(),0
     def before_batch(self): self._mark('data')
     def after_pred(self): self._mark('forward')
@@ -32,14 +35,16 @@ class StepTimer(Callback):
     def before_backward(self): self._mark('distillation')
     def after_backward(self): self._mark('backward')
     def after_batch(self):
-        self._mark('step'); self.count += 1
+        self._mark('step')
+        self.count += 1
         if self.count>self.skip: self.rows.append(self.row)
         self.row = {}
 
     @property
     def seconds(self) -> float: # of a step
         "Median of the whole steps"
-        if not self.rows: raise ValueError(f"no step was timed: an epoch must have more than {self.skip} of them")
+        if not self.rows:
+            raise ValueError(f"no step was timed: an epoch must have more than {self.skip} of them")
         return median(sum(r.values()) for r in self.rows)
     @property
     def shares(self) -> dict: # part -> share of the time, together 1
