@@ -1,5 +1,5 @@
 # Generated from nbs/00_core.ipynb; edit the notebook, not this file
-import csv, hashlib, os, platform, random, re, subprocess, tempfile
+import csv, hashlib, json, os, platform, random, re, subprocess, tempfile
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -70,6 +70,24 @@ def test_size_strings():
     for wrong in ('480', '480x', 'x', '0x640', '480x640x3', '48 0x640'):
         test_fail(lambda: parse_size(wrong), contains=f"like 480x640, got '{wrong}'")
 
+def test_rows_have_one_schema():
+    with tempfile.TemporaryDirectory() as d:
+        write_rows([dict(epe=1.5, network='a', teacher='t'), dict(network='b', set='s')], f'{d}/r.csv', own=['teacher'])
+        test_eq(Path(f'{d}/r.csv').read_text().split(), ['network,set,epe,teacher','a,,1.5,t','b,s,,'])
+        test_fail(lambda: write_rows([dict(ms=3.)], f'{d}/s.csv'), contains='unknown columns ms')
+        test_eq(os.listdir(d), ['r.csv'])
+
+def test_a_run_is_kept_with_its_recipe():
+    with tempfile.TemporaryDirectory() as d:
+        run = run_folder(f'{d}/a/b')
+        rows = save_run(run, 'dtp', [dict(network='x', epe=2.)], preset='quick', seed=3, own=['preset'])
+        kept = json.loads((run/'metrics.json').read_text())
+        test_eq(kept['rows'], rows)
+        test_eq({k:rows[0][k] for k in ('exp','seed','preset','epe')}, dict(exp='dtp', seed=3, preset='quick', epe=2.))
+        test_eq([kept['seed'],kept['environment']['torch']], [3,version('torch')])
+        test_fail(lambda: save_run(run, 'dtp', [dict(lat=1)]), contains='unknown columns lat')
+        test_eq(json.loads((run/'metrics.json').read_text()), kept)
+
 def test_modes_come_back():
     net = nn.Sequential(nn.BatchNorm2d(3), nn.Sequential(nn.Dropout())).train()
     net[0].eval()
@@ -84,3 +102,15 @@ def test_modes_come_back():
     test_fail(broken, contains='inside')
     test_eq(modes(), before)
     assert not torch.is_inference_mode_enabled()
+    with keep_modes(net): net.eval()
+    test_eq(modes(), before)
+
+def test_fingerprints_tell_networks_apart():
+    torch.manual_seed(0)
+    a,b = nn.Conv2d(2, 2, 1),nn.Conv2d(2, 2, 1)
+    assert fingerprint(a)!=fingerprint(b) and fingerprint(a)!=fingerprint(nn.Sequential(a)) # also the names count
+    b.load_state_dict(a.state_dict())
+    test_eq(fingerprint(b), fingerprint(a))
+    before = fingerprint(b)
+    b.weight.data[0,0] *= 1+1e-6
+    assert fingerprint(b)!=before
