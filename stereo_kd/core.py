@@ -156,11 +156,16 @@ def write_csv(
 
 # %% ../nbs/00_core.ipynb #d5c6d2bb
 COLUMNS = (
-    'exp', 'network', 'weights', 'engine', 'precision', 'align', 'post', 'set', 'mask', 'n', # what was judged, and on what
+    # which estimator, on what
+    'exp', 'network', 'weights', 'engine', 'precision', 'align', 'post', 'set', 'mask', 'n',
+    # how wrong it is
     'epe', 'bad1', 'bad2', 'bad3', 'd1', 'epe_img', 'bad2_img', 'd1_img', 'n_pixels', 'n_empty', 'n_nonfinite',
+    # what it costs
     'params_m', 'macs_g', 'thop_g', 'ms_median', 'ms_p90', 'rounds', 'peak_mib', 'size', 'threads', 'device',
+    # which run said so
     'seed', 'steps', 'commit')
 
+# %% ../nbs/00_core.ipynb #41a0b7cc
 def check_rows(
     rows:list, # dicts
     own=(),    # further columns of this experiment
@@ -168,7 +173,9 @@ def check_rows(
     "Refuse rows with keys that nobody has declared"
     keys = {k for r in rows for k in r}
     if unknown := sorted(keys-set(COLUMNS)-set(own)):
-        raise ValueError(f"unknown columns {', '.join(unknown)}: a row has those of core.COLUMNS, and `own` names further ones")
+        raise ValueError(
+            f"unknown columns {', '.join(unknown)}: a row has those of core.COLUMNS, and `own` names "
+            f"further ones")
     return [c for c in (*COLUMNS, *own) if c in keys]
 
 def write_rows(
@@ -202,7 +209,8 @@ def save_run(
     rows = [known|r for r in rows]
     check_rows(rows, own)
     with atomic_write(Path(run)/f'{file}.json') as tmp:
-        tmp.write_text(json.dumps(dict(recipe, exp=exp, environment=environment(), rows=rows), indent=1, default=str))
+        tmp.write_text(
+            json.dumps(dict(recipe, exp=exp, environment=environment(), rows=rows), indent=1, default=str))
     return rows
 
 # %% ../nbs/00_core.ipynb #4d8dac5c
@@ -231,7 +239,6 @@ def fingerprint(
     h = hashlib.sha256()
     for k,v in net.state_dict().items():
         h.update(k.encode())
-        h.update(
-            v.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes() if v.dim()
-            else repr(v.item()).encode())
+        flat = v.detach().cpu().flatten().contiguous() # whatever its layout in memory
+        h.update(flat.view(torch.uint8).numpy().tobytes() if v.dim() else repr(v.item()).encode())
     return h.hexdigest()[:16]

@@ -9,6 +9,7 @@ __all__ = ['disparity_error', 'epe', 'bad', 'd1', 'bad1', 'bad2', 'bad3', 'metri
 # %% ../nbs/01_metrics.ipynb #0733614d
 import torch
 from fastai.learner import Metric
+from fastcore.basics import patch
 from torch import Tensor
 
 # %% ../nbs/01_metrics.ipynb #f878a0bd
@@ -17,7 +18,8 @@ def _f64(x): return (x.cpu() if x.device.type=='mps' else x).detach().double() #
 def _check(pred, disp, valid):
     if not pred.shape==disp.shape==valid.shape:
         raise ValueError(
-            f"pred {tuple(pred.shape)}, disp {tuple(disp.shape)} and valid {tuple(valid.shape)} must have the same shape")
+            f"pred {tuple(pred.shape)}, disp {tuple(disp.shape)} and valid {tuple(valid.shape)} "
+            "must have the same shape")
     if valid.dtype!=torch.bool: raise ValueError(f"valid must be a bool mask, got {valid.dtype}")
 
 # %% ../nbs/01_metrics.ipynb #981dd81b
@@ -145,21 +147,24 @@ class Meter:
         "Count the images of a batch"
         self.add_sums(image_sums(pred, disp, valid))
 
-    def result(self) -> dict: # scores of `metric_names` and n_images n_pixels n_empty n_nonfinite
-        "All metrics of what was added so far"
-        rows = torch.cat([torch.zeros(0,7, dtype=torch.float64), *self.rows])
-        n,sums = rows[:,0],rows[:,2:]
-        pooled = dict(zip(_pooled, (sums.sum(0)/n.sum()).tolist()))
-        image  = dict(zip(_pooled, (sums[n>0]/n[n>0,None]).mean(0).tolist()))
-        return dict(pooled, **{
-            f'{k}_img':image[k] for k in _per_image}, n_images=int((n>0).sum()), n_pixels=int(n.sum()),
-                    n_empty=int((n==0).sum()), n_nonfinite=int(rows[:,1].sum()))
+# %% ../nbs/01_metrics.ipynb #a60c0b5d
+@patch
+def result(self:Meter) -> dict: # n (images with truth), scores of `metric_names`, n_pixels n_empty n_nonfinite
+    "All metrics of what was added so far"
+    rows = torch.cat([torch.zeros(0,7, dtype=torch.float64), *self.rows])
+    pixels,sums = rows[:,0],rows[:,2:]
+    full = pixels>0
+    pooled = dict(zip(_pooled, (sums.sum(0)/pixels.sum()).tolist()))
+    image  = dict(zip(_pooled, (sums[full]/pixels[full,None]).mean(0).tolist()))
+    return dict(
+        n=int(full.sum()), **pooled, **{f'{k}_img':image[k] for k in _per_image},
+        n_pixels=int(pixels.sum()), n_empty=int((~full).sum()), n_nonfinite=int(rows[:,1].sum()))
 
 # %% ../nbs/01_metrics.ipynb #a00ee422
 def final_disparity(
     pred, # output of a network: has `.disparity`, a list whose last entry is the answer, or is the map itself
 ) -> Tensor: # (B,H,W), px
-    "The disparity map that is evaluated_pixels"
+    "The disparity map that is evaluated"
     return pred.disparity[-1] if hasattr(pred, 'disparity') else pred
 
 # %% ../nbs/01_metrics.ipynb #99a3429b

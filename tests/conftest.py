@@ -4,10 +4,11 @@ os.environ.setdefault('MPLBACKEND', 'Agg') # no window, whatever the machine sho
 
 import fastcore.test, matplotlib, pytest, torch
 
-MARKERS = dict(slow='takes longer than a second', cuda='needs a CUDA GPU', data='needs real pairs, see STEREO_KD_REAL')
+MARKERS = dict(slow='takes longer than a second', serial='takes times or sets threads: nothing runs beside it', cuda='needs a CUDA GPU', data='needs real pairs, see STEREO_KD_REAL')
 
 matplotlib.use('Agg')
-torch.set_num_threads(min(2, os.cpu_count() or 1)) # the same sums on every machine
+# the same number on every machine, for the same sums; a worker of pytest-xdist shares the cores with another
+torch.set_num_threads(1 if 'PYTEST_XDIST_WORKER' in os.environ else min(2, os.cpu_count() or 1))
 
 # `from fastcore.test import *` puts `test_eq` and friends into every test file: helpers, not tests
 for name in fastcore.test.__all__:

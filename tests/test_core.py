@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np, torch
 import torch.nn.functional as F
 from torch import nn, Tensor
+from copy import deepcopy
 from fastcore.test import *
 import matplotlib.pyplot as plt
 from stereo_kd.core import *
@@ -40,10 +41,10 @@ def test_seeds_repeat():
     assert commit().rstrip('+').isalnum() or commit()=='' # a hash, or nothing outside a repository
 
 def test_names_are_chosen_or_listed():
-    from unittest.mock import patch
+    from unittest import mock
     presets = dict(smoke=1, quick=2, paper=3)
-    with patch.dict(os.environ, IN_TEST='1'): test_eq(choose_preset('', presets), ('smoke',1))
-    with patch.dict(os.environ):
+    with mock.patch.dict(os.environ, IN_TEST='1'): test_eq(choose_preset('', presets), ('smoke',1))
+    with mock.patch.dict(os.environ):
         os.environ.pop('IN_TEST', None)
         test_eq(choose_preset('', presets), ('quick',2))
     test_eq(choose_preset('paper', presets), ('paper',3))
@@ -72,7 +73,9 @@ def test_size_strings():
 
 def test_rows_have_one_schema():
     with tempfile.TemporaryDirectory() as d:
-        write_rows([dict(epe=1.5, network='a', teacher='t'), dict(network='b', set='s')], f'{d}/r.csv', own=['teacher'])
+        write_rows(
+            [dict(epe=1.5, network='a', teacher='t'), dict(network='b', set='s')], f'{d}/r.csv',
+            own=['teacher'])
         test_eq(Path(f'{d}/r.csv').read_text().split(), ['network,set,epe,teacher','a,,1.5,t','b,s,,'])
         test_fail(lambda: write_rows([dict(ms=3.)], f'{d}/s.csv'), contains='unknown columns ms')
         test_eq(os.listdir(d), ['r.csv'])
@@ -83,7 +86,9 @@ def test_a_run_is_kept_with_its_recipe():
         rows = save_run(run, 'dtp', [dict(network='x', epe=2.)], preset='quick', seed=3, own=['preset'])
         kept = json.loads((run/'metrics.json').read_text())
         test_eq(kept['rows'], rows)
-        test_eq({k:rows[0][k] for k in ('exp','seed','preset','epe')}, dict(exp='dtp', seed=3, preset='quick', epe=2.))
+        test_eq(
+            {k:rows[0][k] for k in ('exp','seed','preset','epe')},
+            dict(exp='dtp', seed=3, preset='quick', epe=2.))
         test_eq([kept['seed'],kept['environment']['torch']], [3,version('torch')])
         test_fail(lambda: save_run(run, 'dtp', [dict(lat=1)]), contains='unknown columns lat')
         test_eq(json.loads((run/'metrics.json').read_text()), kept)
@@ -111,6 +116,8 @@ def test_fingerprints_tell_networks_apart():
     assert fingerprint(a)!=fingerprint(b) and fingerprint(a)!=fingerprint(nn.Sequential(a)) # also the names count
     b.load_state_dict(a.state_dict())
     test_eq(fingerprint(b), fingerprint(a))
+    c = nn.Conv2d(3, 4, 3)
+    test_eq(fingerprint(deepcopy(c).to(memory_format=torch.channels_last)), fingerprint(c))
     before = fingerprint(b)
     b.weight.data[0,0] *= 1+1e-6
     assert fingerprint(b)!=before

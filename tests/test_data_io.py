@@ -1,5 +1,6 @@
 # Generated from nbs/11_data.io.ipynb; edit the notebook, not this file
 import re, warnings
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 import cv2, numpy as np
@@ -217,6 +218,18 @@ def test_disparity_roundtrip():
         test_eq(x.dtype, np.uint16)
         test_eq(x[[3,5,0,0],[4,6,0,1]].tolist(), [0,0,1,65535]) # unknown, unknown, zero, the largest
 
+def test_encoders_are_the_files():
+    d = np.float32([[1.5,np.nan],[0,200]])
+    test_eq(encode_pfm(np.nan_to_num(d)), b'Pf\n2 2\n-1.0\n'+np.float32([0,200,1.5,0]).tobytes())
+    x = cv2.imdecode(np.frombuffer(encode_kitti(d), np.uint8), cv2.IMREAD_UNCHANGED)
+    test_eq([x.dtype.name,x.tolist()], ['uint16',[[384,0],[1,51200]]])
+    with tempfile.TemporaryDirectory() as t:
+        for name,encode in {'a.pfm':encode_pfm, 'a.png':encode_kitti}.items():
+            write_disparity(f'{t}/{name}', d)
+            test_eq(Path(f'{t}/{name}').read_bytes(), encode(d))
+    test_fail(lambda: encode_kitti([[256.]]), exc=ValueError, contains='a 16-bit png holds 0 to below 256 px')
+    test_fail(lambda: encode_pfm([1.]), exc=ValueError, contains='a PFM holds (H,W) or (H,W,3), got (1,)')
+
 def test_write_disparity_refuses():
     with tempfile.TemporaryDirectory() as t:
         t = Path(t)
@@ -327,42 +340,78 @@ from pathlib import Path
 import cv2, numpy as np
 from stereo_kd.data.io import read_disparity, read_image, write_disparity, write_pfm
 cv2.utils.logging.setLogLevel(0)
-d = Path(sys.argv[1]); rng = np.random.default_rng(0); rgb = rng.integers(0, 256, (24,32,3), dtype=np.uint8); good = {}
-for ext,im in dict(png=rgb, jpg=rgb, bmp=rgb, tiff=rgb, ppm=rgb, pgm=rgb[...,0]).items(): good[ext] = cv2.imencode('.'+ext, im)[1].tobytes()
+d = Path(sys.argv[1])
+rng = np.random.default_rng(0)
+rgb = rng.integers(0, 256, (24,32,3), dtype=np.uint8)
+good = {}
+pictures = dict(png=rgb, jpg=rgb, bmp=rgb, tiff=rgb, ppm=rgb, pgm=rgb[...,0])
+for ext,im in pictures.items(): good[ext] = cv2.imencode('.'+ext, im)[1].tobytes()
 disp = rng.uniform(1, 90, (24,32)).astype('float32')
-for n in ('k.png','l.pfm','n.npy'): write_disparity(d/n, disp); good[n] = (d/n).read_bytes()
-write_pfm(d/'b.pfm', disp, little=False); good['b.pfm'] = (d/'b.pfm').read_bytes(); write_pfm(d/'c.pfm', rgb); good['c.pfm'] = (d/'c.pfm').read_bytes()
+for n in ('k.png','l.pfm','n.npy'):
+    write_disparity(d/n, disp)
+    good[n] = (d/n).read_bytes()
+write_pfm(d/'b.pfm', disp, little=False)
+good['b.pfm'] = (d/'b.pfm').read_bytes()
+write_pfm(d/'c.pfm', rgb)
+good['c.pfm'] = (d/'c.pfm').read_bytes()
 def chunk(k, v): return struct.pack('>I', len(v))+k+v+struct.pack('>I', zlib.crc32(k+v))
-def png(w, h, bits=8, color=2): return b'\x89PNG\r\n\x1a\n'+chunk(b'IHDR', struct.pack('>IIBBBBB', w, h, bits, color, 0, 0, 0))+chunk(b'IDAT', zlib.compress(b'0'*99))+chunk(b'IEND', b'')
+def png(w, h, bits=8, color=2):
+    head = chunk(b'IHDR', struct.pack('>IIBBBBB', w, h, bits, color, 0, 0, 0))
+    return b'\x89PNG\r\n\x1a\n'+head+chunk(b'IDAT', zlib.compress(b'0'*99))+chunk(b'IEND', b'')
 def huge(ext, n): # headers that claim n x n pixels
     if ext in ('png','k.png'): return png(n, n)
     if ext=='bmp': return good[ext][:18]+struct.pack('<ii', n, n)+good[ext][26:]
     if ext in ('ppm','pgm'): return (b'P6' if ext=='ppm' else b'P5')+f'\n{n} {n}\n255\n'.encode()+bytes(40)
-    if ext=='jpg': i = good[ext].index(b'\xff\xc0'); m = min(n, 65000); return good[ext][:i+5]+struct.pack('>HH', m, m)+good[ext][i+9:]
+    if ext=='jpg':
+        i,m = good[ext].index(b'\xff\xc0'),min(n, 65000)
+        return good[ext][:i+5]+struct.pack('>HH', m, m)+good[ext][i+9:]
     if ext.endswith('pfm'): return good[ext][:3]+f'{n} {n}\n-1\n'.encode()+bytes(40)
-    if ext=='n.npy': return good[ext][:10]+good[ext][10:].replace(b'(24, 32)', f'({n},9)'.encode().ljust(8)[:8], 1)
-    b = bytearray(good['tiff']); at = struct.unpack('<I', b[4:8])[0]
+    if ext=='n.npy':
+        return good[ext][:10]+good[ext][10:].replace(b'(24, 32)', f'({n},9)'.encode().ljust(8)[:8], 1)
+    b = bytearray(good['tiff'])
+    at = struct.unpack('<I', b[4:8])[0]
     for k in range(struct.unpack('<H', b[at:at+2])[0]):
         e = at+2+12*k
         if struct.unpack('<H', b[e:e+2])[0] in (256,257): b[e+2:e+12] = struct.pack('<HII', 4, 1, n)
     return bytes(b)
 bad = []
 for ext,data in good.items():
-    cuts = sorted({1,2,3,5,8,12,16,20,25,30,len(data)//3,len(data)//2,len(data)-30,len(data)-13} & set(range(1, len(data))))
-    bad += [(ext,'cut',data[:n]) for n in cuts]+[(ext,'empty',b''), (ext,'zeros',bytes(len(data))), (ext,'text',b'hello '*50), (ext,'magic',b'XX'+data[2:])]
-    bad += [(ext,'huge',huge(ext, n)) for n in (9999,30000,60000,999999)]+[(ext,'random',rng.bytes(n)) for n in (1,10,100,1000)]
+    size = len(data)
+    cuts = {1,2,3,5,8,12,16,20,25,30,size//3,size//2,size-30,size-13} & set(range(1, size))
+    bad += [(ext,'cut',data[:n]) for n in sorted(cuts)]
+    bad += [
+        (ext,'empty',b''), (ext,'zeros',bytes(size)), (ext,'text',b'hello '*50),
+        (ext,'magic',b'XX'+data[2:])]
+    bad += [(ext,'huge',huge(ext, n)) for n in (9999,30000,60000,999999)]
+    bad += [(ext,'random',rng.bytes(n)) for n in (1,10,100,1000)]
     if ext.endswith(('pfm','npy')): bad += [(ext,'longer',data+b'0')] if ext!='n.npy' else []
+    def flipped(k, v): return data[:k]+bytes([data[k]^v])+data[k+1:]
     if ext in ('png','k.png'):
-        for k in range(16,33): bad.append((ext,'flip',data[:k]+bytes([data[k]^255])+data[k+1:])) # size, depth, check sum
-    bad += [(ext,'noise',data[:k]+bytes([data[k]^v])+data[k+1:]) for k in range(4, min(len(data), 40), 5) for v in (1,128)]
-for name,array in dict(obj=np.array([[None,{}]], object), text=np.array([['a','b']]), three=np.zeros((2,2,2)), cplx=np.zeros((2,2), complex), rec=np.zeros((2,2), 'f4,i4')).items():
-    np.save(d/'n.npy', array, allow_pickle=True); bad.append(('n.npy','dtype '+name,(d/'n.npy').read_bytes()))
-(d/'warm.png').write_bytes(good['png']); read_image(d/'warm.png')
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss; counts = dict(error=0, array=0); wrong = []
+        bad += [(ext,'flip',flipped(k, 255)) for k in range(16,33)] # size, depth, check sum
+    bad += [(ext,'noise',flipped(k, v)) for k in range(4, min(size, 40), 5) for v in (1,128)]
+arrays = dict(
+    obj=np.array([[None,{}]], object), text=np.array([['a','b']]), three=np.zeros((2,2,2)),
+    cplx=np.zeros((2,2), complex), rec=np.zeros((2,2), 'f4,i4'))
+for name,array in arrays.items():
+    np.save(d/'n.npy', array, allow_pickle=True)
+    bad.append(('n.npy','dtype '+name,(d/'n.npy').read_bytes()))
+(d/'warm.png').write_bytes(good['png'])
+read_image(d/'warm.png')
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+counts = dict(error=0, array=0)
+wrong = []
 for k,(ext,what,data) in enumerate(bad):
-    f = d/f'file{k}.{ext.split(".")[-1]}'; f.write_bytes(data)
-    for read in (read_image,) if ext in ('png','jpg','bmp','tiff','ppm') else (lambda p: read_disparity(p, 8),) :
-        try: x = read(f); counts['array'] += 1; (what in ('noise','flip') or x.size<=8300*len(data)*3 and what!='huge') or wrong.append((ext,what,x.shape)); what in ('noise','flip','random') or ext in ('jpg','tiff','bmp') or wrong.append((ext,what,'was read'))
+    f = d/f'file{k}.{ext.split(".")[-1]}'
+    f.write_bytes(data)
+    for read in (read_image,) if ext in ('png','jpg','bmp','tiff','ppm') else (
+        lambda p: read_disparity(p, 8),) :
+        try:
+            x = read(f)
+            counts['array'] += 1
+            if what not in ('noise','flip') and (what=='huge' or x.size>8300*len(data)*3):
+                wrong.append((ext,what,x.shape))
+            if what not in ('noise','flip','random') and ext not in ('jpg','tiff','bmp'):
+                wrong.append((ext,what,'was read'))
         except (ValueError,FileNotFoundError) as e:
             counts['error'] += 1
             if f.name not in str(e) or len(str(e))>300+len(str(d)): wrong.append((ext,what,str(e)))

@@ -1,58 +1,225 @@
 # Generated from nbs/83_evaluation.evaluate.ipynb; edit the notebook, not this file
-import os, warnings
-import matplotlib.pyplot as plt
-import torch
-from functools import partial
-from pathlib import Path
-from fastprogress.fastprogress import progress_bar
-from stereo_kd.evaluation.cost import costs
-from stereo_kd.core import denormalize, evaluating, pick
-from stereo_kd.data.files import IncompleteWarning
-from stereo_kd.data.kitti import kitti2012, kitti2015
-from stereo_kd.data.middlebury import middlebury
-from stereo_kd.metrics import Meter
-from fastcore.test import *
-from stereo_kd.data.synthetic import SyntheticPairs
-from stereo_kd.models.base import StereoNet, StereoOutput
-from stereo_kd.models.zoo import create_model
-import time
-import numpy as np, torch
+import os, time, warnings
+import matplotlib.pyplot as plt, numpy as np, torch
+from fastcore.basics import patch
 from fastcore.script import call_parse
+from fastprogress.fastprogress import progress_bar
+from functools import cached_property, partial
+from pathlib import Path
 from torch import nn
-from stereo_kd.core import pick, write_csv
-from stereo_kd.evaluation.benchmarks import benchmarks, evaluated_pixels, benchmark_metrics
-from stereo_kd.inference.holes import fill_holes
-from stereo_kd.data.files import PairFiles
+from typing import NamedTuple
+from stereo_kd.core import denormalize, evaluating, fingerprint, pick, write_rows
+from stereo_kd.data.files import IncompleteWarning, PairFiles
 from stereo_kd.data.io import read_disparity, read_pixels
+from stereo_kd.data.kitti import kitti2012, kitti2015
 from stereo_kd.data.loaders import readers
-from stereo_kd.models.zoo import load_model
-from stereo_kd.inference.predict import predict, DEFAULT_MODEL
+from stereo_kd.data.middlebury import middlebury
+from stereo_kd.data.synthetic import SyntheticPairs
+from stereo_kd.metrics import Meter
+from stereo_kd.models.zoo import load_model, read_card, shipped
+from stereo_kd.inference.holes import fill_holes
+from stereo_kd.inference.left_right import check_post, postprocess
+from stereo_kd.inference.predict import DEFAULT_MODEL, Dash, predict
+from stereo_kd.inference.rectify import align_rows
+from stereo_kd.inference.sgbm import sgbm, sgbm_settings
+from stereo_kd.evaluation.benchmarks import benchmark_metrics, benchmarks, evaluated_pixels
+from stereo_kd.evaluation.cost import costs
 from stereo_kd.evaluation.submit import submissions, write_submission
-import contextlib, cv2, io, tempfile, warnings, zipfile
+import contextlib, csv, cv2, io, tempfile, zipfile
+from fastcore.test import *
+from stereo_kd.core import check_rows
 from stereo_kd.data.files import PairFile
 from stereo_kd.data.io import write_disparity
+from stereo_kd.models.zoo import create_model
 import pytest
 from stereo_kd.evaluation.evaluate import *
+
+def test_frame_knows_its_truth():
+    ds = SyntheticPairs(3, (16,32), occluded=False)
+    frame = Frame(ds, 1)
+    left,right,disp,valid = ds[1]
+    test_eq([frame.name,frame.file], ['1',None])
+    for got,want in zip(frame.images, (left,right)): test_eq(got, want[None])
+    assert 0<np.isnan(frame.truth()).sum()==(~valid).sum()
+    test_eq(frame.truth()[valid], disp[valid].numpy())
+
+def test_estimator_is_a_function_with_an_identity():
+    double = Estimator(lambda l,r: 2*l[:,0], 'double', weights='w', engine='hand', precision='fp32', align=True, mode='x')
+    test_eq(double.identity, dict(
+        network='double', weights='w', engine='hand', precision='fp32', align=True, post='none', mode='x'))
+    left = torch.rand(1, 3, 4, 5, dtype=torch.float64)
+    disp = double(left, left)
+    test_eq((disp.dtype,disp.shape), (np.float32,(4,5)))
+    test_close(disp, 2*left[0,0].numpy(), eps=1e-6)
+    disp,seconds = double.estimate(Frame([(left[0],left[0])], 0))
+    test_close(disp, 2*left[0,0].numpy(), eps=1e-6)
+    assert seconds>0
+
+def test_identity_of_networks_and_engines():
+    from unittest.mock import patch as mock
+    net = create_model('dtpnet', max_disp=48, stem=8, width=16).train()
+    who = from_network(net).identity
+    test_eq(who, dict(
+        network='dtpnet', weights=fingerprint(net), engine='torch', precision='fp32', align=False, post='none'))
+    class Runs(nn.Module):
+        def __init__(self, net, name):
+            super().__init__()
+            self.counts_as,self.name = net,name
+    for name,said in dict(
+        folded=('folded','fp32'), bf16=('folded','bf16'), openvino_bf16=('openvino','bf16'),
+        plain=('plain','fp32')).items():
+        told = from_network(Runs(net, name)).identity
+        test_eq((told['engine'],told['precision']), said)
+        test_eq((told['network'],told['weights']), (who['network'],who['weights']))
+    engine = Runs(net, 'onnxruntime')
+    engine.precision = 'fp16'
+    test_eq(from_network(engine).identity['precision'], 'fp16')
+    cards = dict(other=dict(weights='x'), dtpnet_small=dict(weights=who['weights']))
+    with mock.dict(network_name.__globals__, shipped=lambda: list(cards), read_card=cards.get):
+        test_eq(network_name(net), 'dtpnet_small') # the file that ships
+        with torch.no_grad(): next(net.parameters()).add_(1)
+        test_eq(network_name(net), 'dtpnet') # no longer
+    test_eq(from_network(net.bfloat16(), True, 'filter', .5).identity, dict(
+        network='dtpnet', weights=fingerprint(net), engine='torch', precision='bf16', align=True, post='filter', scale=.5))
+
+def test_estimators_of_all_kinds():
+    net = create_model('dtpnet', max_disp=48, stem=8, width=16).train()
+    left,right,disp,valid = (v[None] for v in SyntheticPairs(2, (32,64), max_disp=48)[1])
+    with evaluating(net): want = net(left, right).disparity[-1][0].numpy()
+    test_eq(as_estimator(net)(left, right), want)
+    assert net.training # left as it was
+    pictures = [denormalize(v).clamp(0, 1) for v in (left,right)]
+    for kw in (dict(align=True), dict(post='filter'), dict(post='left_right'), dict(align=True, post='left_right')):
+        test_eq(as_estimator(net, **kw)(left, right), predict(net, *pictures, **kw))
+    test_eq(from_network(net, scale=1.5)(left, right), predict(net, *pictures, 1.5))
+    for out in (disp, disp[0], disp.numpy()): test_eq(as_estimator(lambda l,r: out)(left, right), disp[0].numpy())
+    test_eq(from_function(lambda l,r: disp, 'oracle').identity['network'], 'oracle')
+    given = from_network(net)
+    assert as_estimator(given) is given and given.fitted(None) is given
+    test_fail(lambda: as_estimator(given, post='filter'), exc=ValueError, contains='align and post are options')
+    test_fail(lambda: as_estimator(3), exc=ValueError, contains='an Estimator or a function, got int')
+    test_fail(lambda: as_estimator(net, post='both'), exc=ValueError, contains="post must be 'none'")
+    test_fail(lambda: from_folder('maps')(left, right), exc=ValueError, contains='maps are known by name only')
+
+def test_sgbm_is_fitted_to_the_set():
+    pairs = SyntheticPairs(3, (48,96), max_disp=40)
+    left,right,*_ = (v[None] for v in pairs[0])
+    views = [np.ascontiguousarray(denormalize(v)[0].clamp(0, 1).permute(1,2,0)) for v in (left,right)]
+    fit = from_sgbm('3way').fitted(pairs)
+    top = max(d[v].max() for _,_,d,v in (pairs[i] for i in range(3)))
+    test_eq(fit.max_disp, int(top)+16)
+    test_eq(fit(left, right), sgbm(*views, max_disp=fit.max_disp, mode='3way'))
+    both = from_sgbm('3way', 32, align=True, post='filter')
+    assert both.fitted(pairs) is both
+    test_eq(both(left, right), postprocess(sgbm(views[0], align_rows(*views), 32, mode='3way'), views[0]))
+    test_eq(both.identity, dict(
+        network='SGBM', weights='', engine='opencv', precision='', align=True, post='filter', mode='3way'))
+    test_fail(lambda: from_sgbm()(left, right), exc=ValueError, contains='max_disp of SGBM must be given')
+    test_fail(lambda: from_sgbm('fast'), exc=ValueError, contains="unknown mode 'fast' of SGBM; use one of 3way, sgbm, hh")
+    test_fail(lambda: from_sgbm(post='left_right'), exc=ValueError, contains="must be 'none' or 'filter'")
+    test_fail(lambda: from_sgbm(max_disp=-1), exc=ValueError, contains='max_disp must be 0 or more, got -1')
 
 def test_rows_tell_errors_and_masks():
     ds = SyntheticPairs(3, (32,64), occluded=False)
     told = iter([ds[i][2] for i in range(3)]*2)
-    row = evaluate(lambda l,r: next(told)[None], ds)
-    test_eq([row['epe'], row['bad1'], row['mask'], row['n_images']], [0.,0.,'noc',3])
+    row,frames,official = evaluate_frames(from_function(lambda l,r: next(told), 'oracle'), ds)
+    test_eq([row[k] for k in ('network','set','mask','n','epe','bad1')], ['oracle','embedded','noc',3,0.,0.])
     test_eq(row['n_pixels'], sum(ds[i][3].sum().item() for i in range(3)))
-    row = evaluate(lambda l,r: next(told)[None]+2.5, ds)
+    test_eq([(f['frame'],f['n'],f['set'],f['mask'],f['density']) for f in frames],
+            [(str(i),1,'embedded','noc',100.) for i in range(3)])
+    assert not official and all(f['seconds']>0 for f in frames)
+    row = evaluate_frames(lambda l,r: next(told)+2.5, ds, set_name='mine').row
     test_close([row['epe'], row['bad2'], row['bad3']], [2.5,100.,0.], eps=1e-4)
+    test_eq(row['set'], 'mine')
+    nans = evaluate_frames(lambda l,r: np.where(np.arange(64)<9, np.nan, np.ones((32,1))), ds).row
+    assert nans['n_nonfinite']>0 and np.isnan(nans['epe']) # holes of a function are not filled: they are wrong
 
-def test_costs_come_with_their_conditions():
+def test_rows_of_a_folder_of_files():
+    def two_frames(d):
+        d = Path(d)
+        cv2.imwrite(str(d/'i.png'), np.zeros((6,9), np.uint8))
+        for k,v in enumerate((10,20)): write_disparity(d/f'gt{k}.png', np.full((6,9), v, 'float32'))
+        est = [np.full((6,9), 12, 'float32'),np.full((6,9), 20, 'float32')]
+        est[1][:,3:6] = np.nan
+        for k,e in enumerate(est): write_disparity(d/'est'/f'{k:06d}_10.pfm', e)
+        files = [PairFile(d/'i.png', d/'i.png', d/f'gt{k}.png', name=f'{k:06d}_10') for k in range(2)]
+        return PairFiles(files, name='kitti2015')
+    with tempfile.TemporaryDirectory() as d:
+        pairs = two_frames(d)
+        row,frames,official = evaluate_frames(from_folder(Path(d)/'est'), pairs)
+        test_eq([row[k] for k in ('network','weights','engine','set','mask')], ['est','','files','kitti2015','all'])
+        test_eq([row[k] for k in ('epe','bad1','bad2','n','n_nonfinite')], [1.,50.,0.,2,0])
+        test_eq(official['d1_all'], 0.)
+        test_close(official['density'], 100*5/6)
+        test_eq(
+            [(f['frame'],f['epe'],round(f['density'], 3)) for f in frames],
+            [('000000_10',2.,100.),('000001_10',0.,66.667)])
+        test_eq(evaluate_frames(from_folder(Path(d)/'est'), pairs, official=False).official, {})
+        write_evaluation(Evaluation(row, frames, official), f'{d}/rows.csv')
+        test_eq([(r['frame'],r['epe']) for r in csv.DictReader(open(f'{d}/rows.csv'))],
+                [('000000_10','2.0'),('000001_10','0.0'),('','1.0')])
+        def says(words, what, pairs=pairs):
+            test_fail(lambda: evaluate_frames(what, pairs), exc=ValueError, contains=words)
+        write_disparity(Path(d)/'est/000000_10.npy', np.ones((6,9)))
+        says('has 2 estimates of 000000_10', from_folder(Path(d)/'est'))
+        says('has no estimates of 000000_10', from_folder(d))
+        says('the estimate of 000000_10 is (6, 8), its truth (6, 9)', lambda l,r: np.ones((6,8)))
+        says('has no truth', lambda l,r: np.ones((6,9)), PairFiles([PairFile(Path(d)/'i.png', Path(d)/'i.png')]))
+
+@pytest.mark.data
+def test_development_kit_figure_through_files():
+    from stereo_kd.testing import real_data
+    k = real_data()/'kitti2015/devkit'
+    image = next((real_data()/'kitti2015/training/image_2').glob('*.png'))
+    with tempfile.TemporaryDirectory() as d:
+        write_disparity(Path(d)/'a.pfm', read_disparity(k/'disp_est.png'))
+        pairs = PairFiles([PairFile(image, image, k/'disp_gt.png', name='a')], name='kitti2015')
+        row,_,official = evaluate_frames(from_folder(d), pairs)
+    test_close([official['d1_all']/100, official['d1_est']/100, row['d1']/100], [.136213,.134684,.136213], eps=1e-6)
+
+def test_row_has_identity_errors_and_costs():
     net = create_model('dtpnet', max_disp=48, stem=8, width=16).train()
-    row = evaluate(net, SyntheticPairs(2, (32,64), max_disp=48), size=(32,64), n=2)
+    ds = SyntheticPairs(2, (32,64), max_disp=48)
+    row = evaluate(net, ds, size=(32,64), rounds=2)
+    check_rows([row])
+    test_eq([row[k] for k in ('network','weights','engine','precision','align','post','set','mask','n','rounds')],
+            ['dtpnet',fingerprint(net),'torch','fp32',False,'none','embedded','all',2,2])
     test_eq(row['params_m'], sum(p.numel() for p in net.parameters())/1e6)
-    test_eq(costs(net, (32,64), n=0), {k:row[k] for k in ('params_m','macs_g','thop_g','size')})
-    pred,disp,valid = next(predictions(net.eval(), SyntheticPairs(1, (32,64), max_disp=48)))
-    test_eq([tuple(t.shape) for t in (pred,disp,valid)], [(1,32,64)]*3)
-    net.train()
-    assert row['ms_median']<=row['ms_p90'] and row['device'] and row['threads']>=1 and row['size']=='32x64' and 0<row['macs_g']<row['thop_g']
+    price = costs(net, (32,64), rounds=0)
+    test_eq(price, {k:row[k] for k in ('params_m','macs_g','thop_g','size')})
+    assert row['ms_median']<=row['ms_p90'] and row['device'] and row['threads']>=1 and 0<row['macs_g']<row['thop_g']
     assert net.training # left as it was
+    other = create_model('dtpnet', max_disp=48, stem=8, width=16)
+    assert evaluate(other, ds, rounds=0)['weights']!=row['weights']
+    twice = evaluate(net, ds, post='left_right', align=True, size=(32,64))
+    test_eq([twice['align'],twice['post'],twice['macs_g']], [True,'left_right',2*price['macs_g']])
+    assert 'ms_median' not in twice and twice['epe']!=row['epe']
+    errors = []
+    for i in range(2):
+        left,right,disp,valid = ds[i]
+        done = predict(net, *(denormalize(v).clamp(0, 1) for v in (left,right)), align=True, post='left_right')
+        errors.append(np.abs(done-disp.numpy())[valid.numpy()])
+    test_close(twice['epe'], np.concatenate(errors).mean(), eps=1e-4)
+    check_rows([twice, evaluate(lambda l,r: torch.ones(32,64), ds)])
+
+def test_one_row_for_each_mask():
+    net = create_model('dtpnet', max_disp=48, stem=8, width=16)
+    sets = dict(all=SyntheticPairs(2, (32,64), max_disp=48), noc=SyntheticPairs(2, (32,64), max_disp=48, occluded=False))
+    rows = evaluate_masks(net, sets, size=(32,64), rounds=1)
+    check_rows(rows)
+    test_eq([r['mask'] for r in rows], ['all','noc'])
+    for r,ds in zip(rows, sets.values()):
+        alone = evaluate(net, ds, size=(32,64), rounds=0)
+        test_eq({k:r[k] for k in alone}, alone)
+    test_eq(rows[0]['ms_median'], rows[1]['ms_median']) # measured once
+    assert rows[0]['n_pixels']>rows[1]['n_pixels'] and rows[0]['weights']==rows[1]['weights']
+    test_fail(
+        lambda: evaluate_masks(net, dict(noc=sets['all'])), exc=ValueError, contains="datasets['noc'] has the mask 'all'")
+    limited = PairFiles([], mask='noc', max_disp=192)
+    row, = evaluate_masks(lambda l,r: l, dict(noc=limited))
+    test_eq(row['mask'], 'noc<192')
+    plain = [sets['all'][0]] # a list has no mask: the key is
+    test_eq(evaluate_masks(lambda l,r: torch.ones(32,64), dict(noc=plain), rounds=0)[0]['mask'], 'noc')
 
 @pytest.mark.data
 def test_real_pairs_where_there_are_some():
@@ -63,8 +230,12 @@ def test_real_pairs_where_there_are_some():
     with mock.dict('os.environ', STEREO_KD_REAL='no such folder'): test_eq(real_pairs(), {})
     real_data()
     sets = real_pairs(*REAL)
+    test_eq(list(sets), list(REAL))
     test_eq({n: d.mask for n,d in sets.items()}, {n: 'noc' if n.endswith('noc') else 'all' for n in REAL})
     assert all(len(d)>0 for d in sets.values())
+    for name,said in {'venus': ['venus','all'], 'KITTI 2015 noc': ['KITTI 2015','noc']}.items():
+        row = evaluate(lambda l,r: torch.zeros(l.shape[-2:]), sets[name])
+        test_eq([row['set'],row['mask'],row['n']], [*said,len(sets[name])])
 
 def test_compare_draws_each_network():
     import matplotlib.pyplot as plt
@@ -72,79 +243,11 @@ def test_compare_draws_each_network():
     zero = lambda l,r: torch.zeros(1,32,64)
     fig = compare([ds[0],ds[1]], dict(a=zero, b=zero))
     test_eq(len(fig.axes), 4*3+1) # 2 pairs of two rows, 3 columns, and the scale
-    truth = ds[0][2]
+    truth = ds[0][2][ds[0][3]]
     test_close(float(fig.axes[4].get_title().split()[-2]), truth.mean().item(), eps=.01)
     plt.close(fig)
 
-def test_scores_of_a_folder_of_files():
-    def two_frames(d):
-        d = Path(d)
-        cv2.imwrite(str(d/'i.png'), np.zeros((6,9), np.uint8))
-        for k,v in enumerate((10,20)): write_disparity(d/f'gt{k}.png', np.full((6,9), v, 'float32'))
-        est = [np.full((6,9), 12, 'float32'),np.full((6,9), 20, 'float32')]
-        est[1][:,3:6] = np.nan
-        for k,e in enumerate(est): write_disparity(d/'est'/f'{k:06d}_10.pfm', e)
-        return PairFiles(
-            [PairFile(d/'i.png', d/'i.png', d/f'gt{k}.png', name=f'{k:06d}_10') for k in range(2)],
-            name='kitti2015')
-    with tempfile.TemporaryDirectory() as d:
-        pairs = two_frames(d)
-        whole,rows = score(pairs, from_folder(Path(d)/'est'))
-        test_eq(
-            [whole[k] for k in ('set','mask','epe','bad1','bad2','n_images','n_nonfinite','kitti2015:d1_all')],
-            ['kitti2015','all',1.,50.,0.,2,0,0.])
-        test_close(whole['kitti2015:density'], 100*5/6)
-        test_eq(
-            [(r['name'],r['epe'],round(r['density'], 3)) for r in rows],
-            [('000000_10',2.,100.),('000001_10',0.,66.667)])
-        write_disparity(Path(d)/'est/000000_10.npy', np.ones((6,9)))
-        test_fail(
-            lambda: score(pairs, from_folder(Path(d)/'est')), exc=ValueError,
-            contains='has 2 estimates of 000000_10')
-        test_fail(lambda: score(pairs, from_folder(d)), exc=ValueError, contains='has no estimates of 000000_10')
-        test_fail(
-            lambda: score(pairs, lambda f: (np.ones((6,8)),0)), exc=ValueError,
-            contains='the estimate of 000000_10 is (6, 8), its truth (6, 9)')
-        test_fail(
-            lambda: score(PairFiles([PairFile(Path(d)/'i.png', Path(d)/'i.png')]), lambda f: (np.ones((6,9)),0)),
-            exc=ValueError, contains='has no truth')
-
-@pytest.mark.data
-def test_development_kit_figure_through_files():
-    from stereo_kd.testing import real_data
-    k = real_data()/'kitti2015/devkit'
-    image = next((real_data()/'kitti2015/training/image_2').glob('*.png'))
-    with tempfile.TemporaryDirectory() as d:
-        write_disparity(Path(d)/'a.pfm', read_disparity(k/'disp_est.png'))
-        whole,rows = score(
-            PairFiles([PairFile(image, image, k/'disp_gt.png', name='a')], name='kitti2015'),
-            from_folder(d))
-    test_close(
-        [whole['kitti2015:d1_all']/100, whole['kitti2015:d1_est']/100, whole['d1']/100],
-        [.136213,.134684,.136213], eps=1e-6)
-
-def test_scores_of_a_network():
-    from stereo_kd.core import set_seed
-    from stereo_kd.models.zoo import create_model
-    set_seed(0)
-    net = create_model('dtpnet', max_disp=48, stem=8, width=16)
-    with tempfile.TemporaryDirectory() as d, warnings.catch_warnings():
-        warnings.simplefilter('ignore')
-        d = Path(d)
-        for v in ('left','right'):
-            (d/v).mkdir()
-            cv2.imwrite(str(d/v/'a.png'), np.random.default_rng(0).integers(0, 255, (50,70,3), dtype=np.uint8))
-        write_disparity(d/'disp'/'a.pfm', np.full((50,70), 9, 'float32'))
-        pairs = open_pairs('folder', d, n=1)
-        whole,rows = score(pairs, from_model(net))
-        f = pairs.files[0]
-        test_close(whole['epe'], np.abs(predict(net, f.left, f.right)-9).mean(), eps=1e-4)
-        assert rows[0]['seconds']>0 and 'folder:' not in str(whole)
-        test_fail(
-            lambda: submit(d/'x.zip', pairs, from_model(net)), exc=ValueError,
-            contains="unknown benchmark that takes submissions 'folder'")
-
-def test_command_prints_the_figures():
+def test_command_prints_and_writes_the_figures():
     with tempfile.TemporaryDirectory() as d:
         k = Path(d)/'kitti2015/training'
         for i in range(2):
@@ -156,19 +259,67 @@ def test_command_prints_the_figures():
         with contextlib.redirect_stdout(io.StringIO()) as out, warnings.catch_warnings():
             warnings.simplefilter('ignore')
             stereo_eval('kitti2015', f'{d}/kitti2015', folder=f'{d}/est', o=f'{d}/rows.csv')
-        for say in ('kitti2015, mask all, 2 frames, 108 px', 'epe 5.000 px', 'd1 100.000 %', 'd1_all 100.000'):
+        for say in ('kitti2015, mask all, 2 frames, 108 px: est', 'epe 5.000 px', 'd1 100.000 %', 'd1_all 100.000'):
             assert say in out.getvalue(), out.getvalue()
+        rows = list(csv.DictReader((Path(d)/'rows.csv').open()))
         test_eq(
-            [l.split(',')[:2] for l in (Path(d)/'rows.csv').read_text().splitlines()],
-            [['name','epe'],['000000_10','4.0'],['000001_10','6.0']])
+            [[r[k] for k in ('frame','network','engine','set','mask','n','epe')] for r in rows],
+            [[name,'est','files','kitti2015','all',n,epe]
+             for name,n,epe in (('000000_10','1','4.0'),('000001_10','1','6.0'),('','2','5.0'))])
+        test_eq([r['kitti2015:d1_all'] for r in rows], ['','','100.0'])
         for kw,say in [
-            (dict(dataset='kitti'), "unknown data set 'kitti'"),
-            (dict(folder=d, model='dtpnet'), 'not both'), (dict(root=d), 'did you mean')]:
+            (dict(dataset='kitti'), "unknown data set 'kitti'"), (dict(root=d), 'did you mean'),
+            (dict(folder=d, model='dtpnet'), 'not several'), (dict(sgbm='hh', folder=d), 'not several'),
+            (dict(folder=d, post='filter'), 'not for --folder'), (dict(sgbm='fast'), "unknown mode 'fast' of SGBM"),
+            (dict(sgbm='hh', post='left_right'), "must be 'none' or 'filter'"), (dict(max_disp=9), 'is for --sgbm'),
+            (dict(post='both'), "got 'both'"), (dict(sgbm='hh', scale=2), 'are for networks')]:
             with warnings.catch_warnings():
                 warnings.simplefilter('ignore')
                 test_fail(
                     lambda: stereo_eval(**dict(dict(dataset='kitti2015', root=f'{d}/kitti2015'), **kw)),
                     exc=SystemExit, contains=say)
+
+def test_command_rows_of_networks_and_sgbm():
+    from stereo_kd.core import set_seed
+    from unittest.mock import patch as mock
+    set_seed(0)
+    net = create_model('dtpnet', max_disp=48, stem=8, width=16)
+    def shifted(d):
+        "A folder with a random texture, shifted by 9 px"
+        wide = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 256, (50,109,3), dtype=np.uint8), (0,0), 1)
+        for view,image in dict(left=wide[:,:100], right=wide[:,9:]).items():
+            (Path(d)/view).mkdir()
+            cv2.imwrite(str(Path(d)/view/'a.png'), image)
+        write_disparity(Path(d)/'disp'/'a.pfm', np.full((50,100), 9, 'float32'))
+        return PairFile(f'{d}/left/a.png', f'{d}/right/a.png')
+    def row_of(d, **kw):
+        loaded = mock.dict(network_name.__globals__, load_model=lambda name: net)
+        with contextlib.redirect_stdout(io.StringIO()) as out, loaded:
+            stereo_eval('folder', d, o=f'{d}/rows.csv', **kw)
+        row = list(csv.DictReader(open(f'{d}/rows.csv')))[-1]
+        return row,float(row['epe']),out.getvalue()
+    with tempfile.TemporaryDirectory() as d, warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        f = shifted(d)
+        for kw in (dict(), dict(scale=1.5), dict(align=True, post='left_right'), dict(post='filter')):
+            row,epe,said = row_of(d, **kw)
+            test_close(epe, np.abs(predict(net, f.left, f.right, **kw)-9).mean(), eps=1e-4)
+            test_eq([row['network'],row['weights'],row['engine']], ['dtpnet',fingerprint(net),'torch'])
+            test_eq([row['align'],row['post']], [str(kw.get('align', False)),kw.get('post', 'none')])
+            test_eq(row.get('scale', ''), str(kw['scale']) if 'scale' in kw else '')
+            assert fingerprint(net) in said and ('aligned, post left_right' in said)==('align' in kw)
+        left,right = (read_pixels(v) for v in (f.left,f.right))
+        row,epe,said = row_of(d, sgbm='hh')
+        test_close(epe, np.abs(sgbm(left, right, 9+16)-9).mean(), eps=1e-6)
+        assert epe<1 and 'SGBM, hh' in said
+        row,epe,said = row_of(d, sgbm='3way', max_disp=64, align=True, post='filter')
+        test_close(epe, np.abs(postprocess(sgbm(left, align_rows(left, right), 64, mode='3way'), left)-9).mean(), eps=1e-3)
+        test_eq([row[k] for k in ('network','weights','engine','precision','align','post','mode')],
+                ['SGBM','','opencv','','True','filter','3way'])
+        pairs = open_pairs('folder', d, n=1)
+        test_fail(
+            lambda: submit(f'{d}/x.zip', pairs, net), exc=ValueError,
+            contains="unknown benchmark that takes submissions 'folder'")
 
 def test_command_writes_a_submission():
     with tempfile.TemporaryDirectory() as d, warnings.catch_warnings():

@@ -9,8 +9,7 @@ def test_holes_take_the_background():
     n = np.nan
     d = np.float32([[n,n,n,n], [5,n,n,3], [n,9,n,n], [n,n,n,n], [1,np.inf,2,n], [n,n,n,n]])
     test_eq(fill_background(d)[[0,1,2,4,5]].tolist(), [[5,3,3,3],[5,3,3,3],[9]*4,[1,1,2,2],[1,1,2,2]])
-    assert np.isnan(fill_background(d)[3]).all() and np.isnan(d[0]).all() and np.isnan(
-        fill_background(d[:1])).all()
+    for empty in (fill_background(d)[3], d[0], fill_background(d[:1])): assert np.isnan(empty).all()
     test_fail(lambda: fill_background(np.zeros(3)), exc=ValueError, contains='must be (H,W), got (3,)')
 
 def test_fill_by_hand():

@@ -1,5 +1,6 @@
 # Generated from nbs/73_inference.predict.ipynb; edit the notebook, not this file
 import math, sys, time
+from contextlib import contextmanager
 from pathlib import Path
 import cv2, numpy as np, torch
 import torch.nn.functional as F
@@ -10,8 +11,8 @@ from torch import nn, Tensor
 from stereo_kd.core import evaluating, normalize
 from stereo_kd.data.io import read_image, write_bytes, write_disparity, write_picture
 from stereo_kd.models.zoo import load_model
-from stereo_kd.inference.left_right import left_right_disparities, refine as refined
-from stereo_kd.inference.rectify import align_rows, row_offsets
+from stereo_kd.inference.left_right import check_post, left_right_disparities, postprocess
+from stereo_kd.inference.rectify import align_rows
 import tempfile
 from contextvars import Context
 from contextlib import redirect_stderr, redirect_stdout
@@ -32,9 +33,11 @@ def test_all_kinds_agree():
     want = t/255
     with tempfile.TemporaryDirectory() as d:
         Image.fromarray(a).save(f'{d}/a.png')
-        kinds = [f'{d}/a.png', Path(d)/'a.png', Image.open(f'{d}/a.png'), Image.fromarray(a), Image.fromarray(
-            np.dstack([a,a[...,:1]])), a, a[::-1][::-1], np.asfortranarray(a),
-                 np.dstack([a,a[...,0]]), a.astype(np.uint16)*257, a.astype('>u2')*257, a/255, np.float32(a)/255, t, t[None], t/255, (t/255).double()[None]]
+        with_alpha = np.dstack([a,a[...,0]])
+        kinds = [
+            f'{d}/a.png', Path(d)/'a.png', Image.open(f'{d}/a.png'), Image.fromarray(a), Image.fromarray(with_alpha),
+            a, a[::-1][::-1], np.asfortranarray(a), with_alpha, a.astype(np.uint16)*257, a.astype('>u2')*257, a/255,
+            np.float32(a)/255, t, t[None], t/255, (t/255).double()[None]]
         for x in kinds: test_close(to_image(x), want, eps=1e-6)
     test_close(to_image((t/255).half()), want, eps=1e-3)
     test_close(to_image((t/255).bfloat16().requires_grad_()), want, eps=1e-2)
@@ -45,10 +48,10 @@ def test_all_kinds_agree():
 def test_grey_is_repeated():
     g = np.random.default_rng(0).integers(0, 256, (20,30), dtype=np.uint8)
     want = to_image(np.dstack([g,g,g]))
-    for x in (g, g[...,None], Image.fromarray(g), Image.merge(
-        'LA', [Image.fromarray(g)]*2), g.astype(np.uint16)*257, Image.fromarray(g.astype(np.uint16)*257),
-              Image.fromarray(
-                  g.astype(np.int32)*257), Image.fromarray(np.float32(g)/255), g/255, torch.from_numpy(g), torch.from_numpy(g)[None], torch.from_numpy(g)[None,None]):
+    picture,t = Image.fromarray(g),torch.from_numpy(g)
+    pictures = [picture, Image.merge('LA', [picture]*2)]
+    pictures += [Image.fromarray(v) for v in (g.astype(np.uint16)*257, g.astype(np.int32)*257, np.float32(g)/255)]
+    for x in (g, g[...,None], g.astype(np.uint16)*257, g/255, t, t[None], t[None,None], *pictures):
         test_close(to_image(x), want, eps=1e-6)
     few = Image.fromarray(g).quantize(4)
     test_eq(to_image(few), to_image(few.convert('RGB')))
@@ -75,13 +78,13 @@ def test_pictures_refused():
 
 def test_known_shift_any_size_and_scale():
     class Patches(StereoNet):
-        def features(self, image):
+        def features(self, image, extras):
             p = F.unfold(F.pad(image, (2,2,2,2), mode='replicate'), 8, stride=4)
             return [
                 F.normalize(p-p.mean(1, keepdim=True), dim=1).view(
                     len(image), -1, image.shape[2]//4, image.shape[3]//4)]
-        def cost_volume(self, left, right): return correlation_volume(left[-1], right[-1], self.max_disp//4)
-        def aggregation(self, volume, left, extras): return [40*left[-1].shape[1]*volume]
+        def cost_volume(self, left, right, extras): return correlation_volume(left[-1], right[-1], self.max_disp//4)
+        def aggregation(self, volume, left, right, extras, all_outputs): return [40*left[-1].shape[1]*volume]
         def disparity(self, scores, size):
             return super().disparity(scores, size)-1.5 # bin k stands for 4k to 4k+3 px, the patches match at 4k
     wide = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 256, (61,165,3), dtype=np.uint8), (0,0), 2)
@@ -92,25 +95,54 @@ def test_known_shift_any_size_and_scale():
         test_eq(disp.dtype, np.float32)
         test_close(np.median(disp[:,20:]), 16, eps=.5)
     assert np.median(np.abs(predict(Patches(48), right, left)-16))>2 # swapped views do not match
-    # the right view moved by a row: `level` puts it back
+
+def test_align_moves_the_rows_back():
+    class Patches(StereoNet):
+        def features(self, image, extras):
+            p = F.unfold(F.pad(image, (2,2,2,2), mode='replicate'), 8, stride=4)
+            return [
+                F.normalize(p-p.mean(1, keepdim=True), dim=1).view(
+                    len(image), -1, image.shape[2]//4, image.shape[3]//4)]
+        def cost_volume(self, left, right, extras): return correlation_volume(left[-1], right[-1], self.max_disp//4)
+        def aggregation(self, volume, left, right, extras, all_outputs): return [40*left[-1].shape[1]*volume]
+        def disparity(self, scores, size):
+            return super().disparity(scores, size)-1.5 # bin k stands for 4k to 4k+3 px, the patches match at 4k
     wide = cv2.normalize(
         cv2.GaussianBlur(np.random.default_rng(0).random((240,340,3)), (0,0), 2), None, 0, 255,
         cv2.NORM_MINMAX).astype(np.uint8)
-    left,right = wide[:,:324],wide[:,16:]
+    left,right = wide[:,:324],wide[:,16:] # right[x-16] = left[x]
     moved = align_rows(left, right, (-1.,-2.,0))
-    raw,levelled,untouched = (
-        np.abs(predict(Patches(48), left, v, level=l)-16)[:,20:].mean() for v,
-        l in ((moved,False),(moved,True),(right,False)))
-    assert levelled<.5*raw and levelled<1.1*untouched, (raw,levelled,untouched)
-    # the first 16 columns have no match in the right view: `refine='both'` continues what lies beside them, at any scale, and leaves nearly all of the rest alone
+    def error(view, **kw): return np.abs(predict(Patches(48), left, view, **kw)-16)[:,20:].mean()
+    raw,aligned,untouched = error(moved),error(moved, align=True),error(right)
+    assert aligned<.5*raw and aligned<1.1*untouched, (raw,aligned,untouched)
+
+def test_post_modes():
+    class Patches(StereoNet):
+        def features(self, image, extras):
+            p = F.unfold(F.pad(image, (2,2,2,2), mode='replicate'), 8, stride=4)
+            return [
+                F.normalize(p-p.mean(1, keepdim=True), dim=1).view(
+                    len(image), -1, image.shape[2]//4, image.shape[3]//4)]
+        def cost_volume(self, left, right, extras): return correlation_volume(left[-1], right[-1], self.max_disp//4)
+        def aggregation(self, volume, left, right, extras, all_outputs): return [40*left[-1].shape[1]*volume]
+        def disparity(self, scores, size):
+            return super().disparity(scores, size)-1.5 # bin k stands for 4k to 4k+3 px, the patches match at 4k
+    wide = cv2.normalize(
+        cv2.GaussianBlur(np.random.default_rng(0).random((240,340,3)), (0,0), 2), None, 0, 255,
+        cv2.NORM_MINMAX).astype(np.uint8)
+    left,right = wide[:,:324],wide[:,16:] # right[x-16] = left[x]
     for scale in (1,2):
-        guessed,filled = (predict(Patches(48), left, right, scale=scale, refine=r) for r in ('','both'))
-        off = [np.abs(d-16)[:,:14].mean() for d in (guessed,filled)]
+        none,filtered,checked = (predict(Patches(48), left, right, scale, post=p) for p in ('none','filter','left_right'))
+        off = [np.abs(d-16)[:,:14].mean() for d in (none,checked)]
         assert off[1]<.5 and off[1]<.2*off[0], off
-        assert (guessed!=filled)[:,:18].any()
-        assert (filled!=guessed)[:,18:].mean()<.05
-        test_eq(predict(Patches(48), left, right, scale=scale, refine='outlines'), refined(guessed, left))
-        assert (refined(guessed, left)!=guessed).any()
+        assert (none!=checked)[:,:18].any()
+        assert (checked!=none)[:,18:].mean()<.05
+        test_eq(filtered, postprocess(none, left))
+        assert (filtered!=none).any()
+    for wrong in ('','both',None):
+        test_fail(
+            lambda: predict(Patches(48), left, right, post=wrong), exc=ValueError,
+            contains=f"post must be 'none', 'filter' or 'left_right', got {wrong!r}")
 
 def test_channels_and_normalisation():
     class Probe(nn.Module):
@@ -163,7 +195,8 @@ def test_predict_refuses():
     says('left is 100x50 px and right 99x50 px', net, a, a[:,1:])
     says('left is 100x50 px and right 100x49 px', net, a, a[1:])
     says(
-        'the images are 60 px wide, less than the 96 px of disparity that the network searches; pass scale=1.6 to enlarge them, or use a network made with create_model(..., max_disp=48)',
+        'the images are 60 px wide, less than the 96 px of disparity that the network searches; '
+    'pass scale=1.6 to enlarge them, or use a network made with create_model(..., max_disp=48)',
         net, a[:,:60], a[:,:60])
     says(
         '50 px wide after scaling, less than the 96 px of disparity that the network searches; pass scale=1 to',
@@ -250,6 +283,18 @@ def test_files_of_every_kind():
         assert f'element vertex {(10/want<=1).sum()}\n'.encode() in Path(f'{d}/a.ply').read_bytes()
     assert f'9x6 px, disparity {want.min():.1f} to {want.max():.1f} px' in said.getvalue(), said.getvalue()
 
+def test_one_letter_one_dash():
+    from fastcore.script import anno_parser
+    must,may = Dash('where to', 'OUT'),Dash('rows', 'CSV', required=False)
+    def f(o:must, r:may=None): "Example"
+    parser = anno_parser(f, 'f')
+    told = parser.parse_args(['-o','x','-r','y'])
+    test_eq((told.o,told.r), ('x','y'))
+    test_eq(parser.parse_args(['-o','x']).r, None)
+    assert '-o OUT' in parser.format_help() and '--o' not in parser.format_help()
+    with redirect_stderr(StringIO()) as err: test_fail(lambda: parser.parse_args([]), exc=SystemExit)
+    assert '-o' in err.getvalue()
+
 def test_command_line():
     class Net(nn.Module):
         max_disp = 8
@@ -282,8 +327,10 @@ def test_command_line():
         Image.fromarray(black).save(d/'black.png')
         black[:,:3] = 51
         Image.fromarray(black).save(d/'edge.png') # 13 px, of which nothing is in view, beside 3 px
-        script(d/'edge.png', d/'black.png', '-o', d/'refined.npy', '--refine', 'both')
-        test_close(read_disparity(d/'refined.npy'), np.full((6,9), 3.))
+        script(d/'edge.png', d/'black.png', '-o', d/'checked.npy', '--post', 'left_right')
+        test_close(read_disparity(d/'checked.npy'), np.full((6,9), 3.))
+        script(d/'edge.png', d/'black.png', '-o', d/'filtered.npy', '--post', 'filter', '--align')
+        test_eq(read_disparity(d/'filtered.npy'), predict(Net(), d/'edge.png', d/'black.png', align=True, post='filter'))
         script(l, r, '-o', d/'a.png', '--raw', '--device', 'cpu')
         test_eq(read_pixels(d/'a.png').dtype, np.uint16)
         script(l, r, '-o', d/'a.png')
@@ -296,16 +343,24 @@ def test_command_line():
         (d/'b.ply').unlink()
         (d/'half.png').write_bytes(l.read_bytes()[:60])
         Image.new('RGB', (8,6)).save(d/'small.png')
-        for args,words in {('none.png',r,'-o',d/'b.png'):'none.png does not exist', (
-            l, d/'half.png', '-o', d/'b.png'):'half.png is a truncated or damaged PNG',
-            (l,d/'small.png','-o',d/'b.png'):'left is 9x6 px and right 8x6 px', (l,r,'-o',d/'b.gif'):'b.gif: the output must end in', (l,r,'-o',d/'b.ply'):'needs --focal (px) and --baseline',
-            (l,r,'-o',d/'b.png','--scale',.5):'4 px wide after scaling', (
-                l, r, '-o', d/'b.png', '--model', 'none'):'unknown model none', (l,r,'-o',d/'b.pfm','--raw'):'--raw is for .png', (l,r,'-o',d/'b.pfm','--refine','all'):"refine must be 'outlines', 'both'",
-            (l,r,'-o',d/'b.png','--device','gpu9'):"unknown device 'gpu9'", (
-                l, r, '-o', d/'b.png', '--device', 'cuda:99'):'no device cuda:99', (l,r,'-o',l/'b.png'):'cannot write'}.items():
-            code,out,err = script(*args)
+        bad = [
+            ('none.png does not exist', 'none.png', r, 'b.png'),
+            ('half.png is a truncated or damaged PNG', l, d/'half.png', 'b.png'),
+            ('left is 9x6 px and right 8x6 px', l, d/'small.png', 'b.png'),
+            ('b.gif: the output must end in', l, r, 'b.gif'),
+            ('needs --focal (px) and --baseline', l, r, 'b.ply'),
+            ('4 px wide after scaling', l, r, 'b.png', '--scale', .5),
+            ('unknown model none', l, r, 'b.png', '--model', 'none'),
+            ('--raw is for .png', l, r, 'b.pfm', '--raw'),
+            ("post must be 'none', 'filter' or 'left_right', got 'both'", l, r, 'b.pfm', '--post', 'both'),
+            ("unknown device 'gpu9'", l, r, 'b.png', '--device', 'gpu9'),
+            ('no device cuda:99', l, r, 'b.png', '--device', 'cuda:99'),
+            ('cannot write', l, r, l/'b.png')]
+        for words,left,right,file,*options in bad:
+            code,out,err = script(left, right, '-o', d/file, *options)
             test_eq((code,out), (2,''))
-            assert words in err and err.startswith('stereo_predict: ') and err.count('\n')==1 and 'Errno' not in err, err
+            assert words in err and err.startswith('stereo_predict: '), err
+            assert err.count('\n')==1 and 'Errno' not in err, err
         code,out,err = script(l, r)
         test_eq(code, 2)
         assert '-o' in err

@@ -15,7 +15,7 @@ def test_settings():
     test_eq([sgbm_settings(64, n)['numDisparities'] for n in (0,16,17)], [64,48,48])
     test_fail(
         lambda: sgbm_settings(mode='fast'), exc=ValueError,
-        contains="unknown mode 'fast'; use one of 3way, sgbm, hh")
+        contains="unknown mode 'fast' of SGBM; use one of 3way, sgbm, hh")
     test_fail(lambda: sgbm_settings(16, 16), exc=ValueError, contains='0 <= min_disp < max_disp, got 16 and 16')
 
 def test_recovers_known_shift():

@@ -1,7 +1,7 @@
 # Generated from nbs/42_losses.feature.ipynb; edit the notebook, not this file
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import nn, Tensor
 from stereo_kd.models.base import get_map
 import matplotlib.pyplot as plt
 from functools import partial
@@ -14,17 +14,17 @@ from stereo_kd.losses.feature import *
 def test_map_loss_by_hand():
     def output(v, **extras): return StereoOutput([[],torch.as_tensor(v),[],[],extras])
     s,t = output([[1.,2.]], coarse=torch.zeros(1,2)),output([[3.,2.]], coarse=torch.tensor([[0.,2.]]))
-    test_close(MapLoss('cost_volume')(s, t, None), 2.)
-    test_close(MapLoss('cost_volume', relative=True)(s, t, None), 2/6.5)
-    test_close(MapLoss('coarse')(s, t, None), 2.)
-    test_close(MapLoss('coarse', relative=True)(s, t, None), 1.)
+    test_close(MapLoss('cost_volume')(s, t, None, None), 2.)
+    test_close(MapLoss('cost_volume', relative=True)(s, t, None, None), 2/6.5)
+    test_close(MapLoss('coarse')(s, t, None, None), 2.)
+    test_close(MapLoss('coarse', relative=True)(s, t, None, None), 1.)
     q = torch.tensor([0.,2.]).div(.5).softmax(0)
-    test_close(MapLoss('coarse', tempered_kl)(s, t, None, tau=.5), .25*(q*(q*2).log()).sum(), eps=1e-5)
+    test_close(MapLoss('coarse', tempered_kl)(s, t, None, None, tau=.5), .25*(q*(q*2).log()).sum(), eps=1e-5)
     test_fail(
-        lambda: MapLoss('hourglass')(s, t, None), exc=ValueError,
-        contains="no map 'hourglass'; it has cost_volume, aggregation, coarse")
+        lambda: MapLoss('hourglass')(s, t, None, None), exc=ValueError,
+        contains="no map 'hourglass'; it has cost_volume, coarse")
     test_fail(
-        lambda: MapLoss('cost_volume')(s, output([1.]), None), exc=ValueError,
+        lambda: MapLoss('cost_volume')(s, output([1.]), None, None), exc=ValueError,
         contains='student is (1, 2), that of the teacher (1,)')
     test_eq(
         get_map(StereoOutput([[],torch.zeros(1),[torch.zeros(2),torch.ones(3)],[],{}]), 'aggregation'),
@@ -33,9 +33,30 @@ def test_map_loss_by_hand():
 def test_gradients_reach_the_student_only():
     a,b = torch.zeros(1,3,2,2, requires_grad=True),torch.ones(1,3,2,2, requires_grad=True)
     output = lambda v: StereoOutput([[],v,[],[],{}])
-    MapLoss('cost_volume')(output(a), output(b), None).backward()
+    MapLoss('cost_volume')(output(a), output(b), None, None).backward()
     assert a.grad is not None and b.grad is None
     test_close(a.grad, torch.full_like(a, -2/12))
+
+def test_cosine_is_taken_along_the_channels():
+    torch.manual_seed(0)
+    s,t = torch.randn(2,2,8,6,5,7)
+    want = torch.stack([1-s[b,:,d,y,x]@t[b,:,d,y,x]/(s[b,:,d,y,x].norm()*t[b,:,d,y,x].norm())
+                        for b in range(2) for d in range(6) for y in range(5) for x in range(7)]).mean()
+    test_close(cosine_distance(s, t), want, eps=1e-5)
+    test_close(cosine_distance(s, 3*s), 0, eps=1e-6) # size means nothing
+    test_close(cosine_distance(s, -s), 2, eps=1e-6)
+    half = t.clone()
+    half[...,:3] = 0 # x < d: no direction, no constant
+    test_close(cosine_distance(s, half), cosine_distance(s[...,3:], t[...,3:]), eps=1e-6)
+    empty = torch.zeros_like(s).requires_grad_()
+    loss = cosine_distance(empty, t)
+    loss.backward()
+    test_eq([loss.item(),empty.grad.abs().sum().item()], [0.,0.])
+    maps = lambda x: StereoOutput([[[x[:,:,0]],[x[:,:,1]]],x,[],[],{}])
+    test_close(MapLoss('cost_volume', cosine_distance)(maps(s), maps(t), None, None), want, eps=1e-5)
+    test_close(
+        MapLoss('features.right.0', cosine_distance)(maps(s), maps(t), None, None),
+        cosine_distance(s[:,:,1], t[:,:,1]), eps=1e-6)
 
 def test_the_naive_meets_all_layers():
     torch.manual_seed(0)
@@ -45,14 +66,14 @@ def test_the_naive_meets_all_layers():
         ('student',[(32,16),(64,16),(128,32),(128,32)]), ('teacher',[(16,32),(16,64),(32,128),(32,128)])):
         loss = FeatureLoss((32,64,128,128), (16,80), adapt)
         test_eq([tuple(p.shape[:2]) for p in loss.parameters() if p.dim()==4], shapes)
-        value = loss(naive, teacher, None)
+        value = loss(naive, teacher, None, None)
         value.backward()
         assert value>0 and all(p.grad.abs().sum()>0 for p in loss.parameters())
     same = FeatureLoss((32,64), (32,64))
     test_eq(list(same.parameters()), [])
-    test_eq(same(features((32,64)), features((32,64)), None).dim(), 0)
+    test_eq(same(features((32,64)), features((32,64)), None, None).dim(), 0)
     a = features((32,64))
-    test_eq(same(a, a, None).item(), 0.)
+    test_eq(same(a, a, None, None).item(), 0.)
     test_eq(layer_pairs(2, 2), [(0,0,0.,1.),(1,1,0.,1.)])
     test_fail(lambda: layer_pairs(5, 2), exc=ValueError, contains='5 layers and a student with 2')
     # a pruned one
@@ -69,7 +90,7 @@ def test_only_one_side_can_cheat():
             t = torch.rand(8,8,6,6)*4
             value = loss(
                 StereoOutput([[[free.expand(8,4,6,6)]]*2,[],[],[],{}]),
-                StereoOutput([[[t]]*2,[],[],[],{}]), None)
+                StereoOutput([[[t]]*2,[],[],[],{}]), None, None)
             opt.zero_grad()
             value.backward()
             opt.step()

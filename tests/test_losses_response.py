@@ -3,6 +3,7 @@ import torch
 from functools import partial
 from torch import Tensor
 from stereo_kd.kernels.losses import fused_sum
+from stereo_kd.models.base import get_map
 from stereo_kd.models.regression import pixel_mean
 import matplotlib.pyplot as plt
 from fastcore.test import *
@@ -36,25 +37,25 @@ def test_full_quarter_and_sampled():
     s = (2*torch.randn(2,12,8,10)).requires_grad_()
     t = 2*torch.randn(2,48,8,10)
     valid = torch.rand(2,32,40)<.5
-    out = lambda x: StereoOutput([None,None,[x],None,{}])
+    out = lambda x: StereoOutput([[],[],[x],[],{}])
     want = tempered_l1(upsample_scores(s,48), upsample_scores(t,48), .7)
     for name in ('','torch'): # fused, and row by row
         with use(name):
-            test_close(ResponseLoss(48, at='full')(out(s), out(t), valid, .7), want.mean(), eps=1e-4)
+            test_close(ResponseLoss(48, at='full')(out(s), out(t), None, valid, .7), want.mean(), eps=1e-4)
             test_close(
-                ResponseLoss(48, at='full', masked=True)(out(s), out(t), valid, .7), want[valid].mean(),
+                ResponseLoss(48, at='full', masked=True)(out(s), out(t), None, valid, .7), want[valid].mean(),
                 eps=1e-4)
             test_close(
-                ResponseLoss(48, tempered_kl, 'full')(out(s), out(t), valid, .7),
+                ResponseLoss(48, tempered_kl, 'full')(out(s), out(t), None, valid, .7),
                 tempered_kl(upsample_scores(s,48), upsample_scores(t,48), .7).mean(), eps=1e-4)
-    draws = torch.stack([ResponseLoss(48)(out(s), out(t), valid, .7) for _ in range(200)])
+    draws = torch.stack([ResponseLoss(48)(out(s), out(t), None, valid, .7) for _ in range(200)])
     assert abs(draws.mean()-want.mean())<4*draws.std()/200**.5
-    quarter = ResponseLoss(48, at='quarter')(out(s), out(t), valid, .7)
+    quarter = ResponseLoss(48, at='quarter')(out(s), out(t), None, valid, .7)
     assert .8<quarter/want.mean()<1.5
 
 def test_teacher_gets_no_gradient():
     torch.manual_seed(0)
     s,t = (torch.randn(1,12,4,4, requires_grad=True) for _ in range(2))
-    out = lambda x: StereoOutput([None,None,[x],None,{}])
-    ResponseLoss(48)(out(s), out(t), torch.ones(1,16,16, dtype=torch.bool)).backward()
+    out = lambda x: StereoOutput([[],[],[x],[],{}])
+    ResponseLoss(48)(out(s), out(t), None, torch.ones(1,16,16, dtype=torch.bool)).backward()
     assert s.grad.abs().sum()>0 and t.grad is None

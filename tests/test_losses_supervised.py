@@ -2,6 +2,7 @@
 import torch
 import torch.nn.functional as F
 from functools import partial
+from fastcore.basics import patch
 from torch import Tensor
 from stereo_kd.kernels.losses import fused_sum
 from stereo_kd.models.regression import disparity_tail, pixel_mean, soft_argmax
@@ -51,6 +52,7 @@ def test_weights_and_outputs():
     test_fail(
         lambda: SupervisedLoss(48, (1.,1.,1.))(StereoOutput([None,None,[a,b],None,{}]), d, v),
         contains='2 outputs for 3 weights')
+    test_fail(lambda: loss(StereoOutput([[],[],[],[],{}]), d, v), exc=ValueError, contains='needs scores')
 
 def test_parts_can_be_switched_off():
     torch.manual_seed(0)

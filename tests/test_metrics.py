@@ -1,6 +1,7 @@
 # Generated from nbs/01_metrics.ipynb; edit the notebook, not this file
 import torch
 from fastai.learner import Metric
+from fastcore.basics import patch
 from torch import Tensor
 import math
 import cv2, numpy as np
@@ -82,8 +83,8 @@ def test_pooled_differs_from_per_image():
     row = meter.result()
     test_eq([row[k] for k in ('epe','bad2','d1')], [1.,10.,10.])
     test_eq([row[k] for k in ('epe_img','bad2_img','d1_img')], [5.,50.,50.])
-    test_eq([row[k] for k in ('n_images','n_pixels','n_empty','n_nonfinite')], [2,10,0,0])
-    test_eq(metric_names(), [k for k in row if not k.startswith('n_')])
+    test_eq([row[k] for k in ('n','n_pixels','n_empty','n_nonfinite')], [2,10,0,0])
+    test_eq(metric_names(), [k for k in row if k!='n' and not k.startswith('n_')])
 
 def test_order_and_batching_do_not_matter():
     rng = torch.Generator().manual_seed(0)
@@ -107,7 +108,7 @@ def test_empty_images_are_left_out_and_counted():
     meter = Meter()
     meter.add(pred, disp, valid)
     row = meter.result()
-    test_eq([row[k] for k in ('epe','epe_img','n_images','n_empty')], [2.,2.,1,1])
+    test_eq([row[k] for k in ('epe','epe_img','n','n_empty')], [2.,2.,1,1])
     assert all(math.isnan(Meter().result()[k]) for k in metric_names())
     meter.add(pred*torch.nan, disp, valid)
     row = meter.result()
@@ -166,7 +167,7 @@ def test_kitti_devkit_figures():
     test_close(bad3(*kitti12)/100, .043926, eps=1e-6)
     test_close(epe(*kitti12), .697177, eps=1e-5) # the devkit adds up in float32
 
-def test_sums_of_an_image_and_the_judged_map():
+def test_sums_of_an_image_and_the_final_map():
     from types import SimpleNamespace
     disp = torch.full((2,2,3), 10.)
     pred = disp+torch.tensor([[0.,1.5,2.5],[3.5,0.,float('nan')]])

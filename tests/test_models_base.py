@@ -1,4 +1,5 @@
 # Generated from nbs/23_models.base.ipynb; edit the notebook, not this file
+from fastcore.basics import patch
 from torch import nn, Tensor
 from stereo_kd.core import check_pair, pad_to
 from stereo_kd.models.regression import disparity_tail
@@ -6,7 +7,6 @@ import torch
 from fastcore.test import *
 from fastai.torch_core import to_detach, to_float, to_cpu
 from stereo_kd.models.cost_volume import correlation_volume
-from fastcore.basics import patch
 from stereo_kd.models.base import *
 
 def test_output_survives_fastai():
@@ -32,9 +32,10 @@ def test_sharper_scores_stay_with_one_answer():
 
 def test_any_size_and_any_stage():
     class Net(StereoNet):
-        def features(self, image): return [image[...,::4,::4]]
-        def cost_volume(self, left, right): return correlation_volume(left[-1], right[-1], self.max_disp//4)
-        def aggregation(self, volume, left, extras): return [volume]
+        def features(self, image, extras): return [image[...,::4,::4]]
+        def cost_volume(self, left, right, extras):
+            return correlation_volume(left[-1], right[-1], self.max_disp//4)
+        def aggregation(self, volume, left, right, extras, all_outputs): return [volume]
     x = torch.randn(2,3,37,70)
     out = Net(48)(x, x.clone())
     test_eq(tuple(out.disparity[-1].shape), (2,37,70))
@@ -47,3 +48,66 @@ def test_bad_arguments_are_named():
     test_fail(lambda: StereoNet(100), contains='multiple of 48, got 100')
     test_fail(lambda: StereoNet()(torch.zeros(1,3,8,8), torch.zeros(1,3,8,9)), contains='!=')
     test_fail(lambda: StereoNet()(torch.zeros(1,3,8,8), torch.zeros(1,3,8,8), upto='depth'), contains='features')
+
+def test_maps_have_names():
+    maps = [[torch.full((1,2), 10.*view+layer) for layer in range(3)] for view in range(2)]
+    scores = [torch.full((1,2), 100.+k) for k in range(2)]
+    extras = dict(mask=[torch.zeros(1),torch.ones(1)], coarse=torch.full((1,), 7.))
+    out = StereoOutput([maps, torch.full((1,2), 50.), scores, [], extras])
+    wanted = {'features.left.2': 2., 'features.right.0': 10., 'features.right': 12., 'cost_volume': 50.,
+              'aggregation': 101., 'aggregation.0': 100., 'aggregation.-2': 100., 'coarse': 7., 'mask.right': 1.}
+    test_eq({k: get_map(out, k).flatten()[0].item() for k in wanted}, wanted)
+    for wrong in (
+        'features', 'features.left.3', 'features.middle', 'aggregation.5', 'disparity', 'hourglass',
+        'coarse.left.1'):
+        test_fail(
+            lambda: get_map(out, wrong), exc=ValueError,
+            contains=f'no map {wrong!r}; it has features, cost_volume')
+
+def test_every_stage_writes_extras():
+    class Net(StereoNet):
+        answer = 'head'
+        def features(self, image, extras):
+            extras['mean'] = image.mean((2,3))
+            return [image[...,::4,::4]]
+        def cost_volume(self, left, right, extras):
+            extras['gap'] = extras['mean'][0]-extras['mean'][1]
+            return left[-1]*right[-1]
+        def aggregation(self, volume, left, right, extras, all_outputs):
+            extras['head'] = left[-1][:,:1]-right[-1][:,:1]
+            return []
+        def disparity(self, head, size):
+            return nn.functional.interpolate(head, scale_factor=4)[:,0,:size[0],:size[1]]
+    x,y = torch.randn(2,1,3,20,33)
+    out = Net(48)(x, y)
+    test_eq(get_map(out, 'mean.right'), nn.functional.pad(y, (0,15,0,12), mode='replicate').mean((2,3)))
+    test_eq(out.extras['gap'], get_map(out, 'mean.left')-get_map(out, 'mean.right'))
+    test_eq([tuple(out.disparity[-1].shape),out.aggregation], [(1,20,33),[]])
+    test_close(out.disparity[-1][0,::4,::4], (x-y)[0,0,::4,::4])
+    assert get_map(out, Net.answer) is out.extras['head']
+    test_fail(lambda: get_map(out, 'aggregation'), contains="no map 'aggregation'")
+
+def test_a_call_leaves_no_trace():
+    class Net(StereoNet):
+        def features(self, image, extras): return [image[...,::4,::4]]
+        def cost_volume(self, left, right, extras): return correlation_volume(left[-1], right[-1], 12)
+        def aggregation(self, volume, left, right, extras, all_outputs):
+            return [volume,2*volume] if all_outputs else [2*volume]
+    net,x = Net(48),torch.randn(1,3,32,64)
+    counts = lambda **kw: [len(getattr(net(x, x.clone(), **kw), s)) for s in ('aggregation','disparity')]
+    # in training mode
+    test_eq([counts(), counts(upto='aggregation'), counts(all_outputs=False)], [[2,2],[2,0],[1,1]])
+    net.eval()
+    before = dict(vars(net))
+    test_eq([counts(), counts(all_outputs=True), counts(upto='features')], [[1,1],[2,2],[0,0]])
+    net.disparity = lambda *a: 1/0
+    test_fail(lambda: net(x, x.clone(), all_outputs=True), exc=ZeroDivisionError)
+    del net.disparity
+    test_eq(vars(net), before)
+
+def test_a_frozen_network_is_a_teacher():
+    net = StereoNet(48)
+    net.layer = nn.Sequential(nn.Conv2d(1, 1, 1), nn.BatchNorm2d(1))
+    assert net.train().freeze() is net
+    test_eq([m.training for m in net.modules()], [False]*4)
+    test_eq([p.requires_grad for p in net.parameters()], [False]*4)

@@ -18,6 +18,13 @@ def test_shifted_right_is_x_minus_d():
     test_eq(tuple(far.shape), (1,2,8,3,5))
     test_eq(far[:,:,5:].abs().max().item(), 0.)
 
+def test_cosine_of_equal_vectors_is_one():
+    l = F.normalize(torch.randn(1,6,3,9), dim=1)
+    v = cosine_volume(l, l, 4, 16.)
+    test_close(v[:,0], torch.full((1,3,9), 16.), eps=1e-4)
+    assert v.abs().max()<16.0001 and (v[:,1:]<15.9).all()
+    test_close(cosine_volume(l, -l.roll(-2, -1), 4)[:,2,:,2:], torch.full((1,3,7), -1.), eps=1e-5)
+
 def test_recovers_known_shift():
     torch.manual_seed(0)
     right = F.normalize(torch.randn(1,8,4,32), dim=1)

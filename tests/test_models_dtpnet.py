@@ -1,9 +1,10 @@
 # Generated from nbs/30_models.dtpnet.ipynb; edit the notebook, not this file
 import torch
 import torch.nn.functional as F
+from fastcore.basics import patch
 from torch import nn
 from stereo_kd.models.base import StereoNet
-from stereo_kd.models.cost_volume import correlation_volume
+from stereo_kd.models.cost_volume import cosine_volume
 from stereo_kd.models.regression import expand_bins
 from stereo_kd.models.layers import ConvBN, FirstBlock, Hourglass2D, MobileV1, MobileV2
 import matplotlib.pyplot as plt
@@ -47,7 +48,7 @@ def test_starts_as_a_block_matcher():
     net.hourglass.up1[1].bias.data.zero_()
     net.score.bias.data.zero_()
     net.score.weight.data[:,:48] = 0
-    with torch.no_grad(): s = net.aggregation(v, [None,None,torch.randn(1,80,8,8),None], {})[0]
+    with torch.no_grad(): s = net.aggregation(v, [None,None,torch.randn(1,80,8,8),None], None, {}, False)[0]
     test_close(
         s,
         F.interpolate(v.flatten(2).transpose(1,2), 192, mode='linear').transpose(1,2).unflatten(2, (8,8)),

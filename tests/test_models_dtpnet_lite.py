@@ -3,9 +3,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 from stereo_kd.models.base import StereoNet
-from stereo_kd.models.cost_volume import correlation_volume
+from stereo_kd.models.cost_volume import cosine_volume
 from stereo_kd.models.layers import ConvBN
-from stereo_kd.models.dtpnet import SHARPNESS
 from fastcore.test import *
 from stereo_kd.evaluation.cost import costs, module_table
 from stereo_kd.core import format_table
@@ -45,4 +44,4 @@ def test_starts_as_a_block_matcher():
     v = torch.randn(1,48,8,12)
     net.score.weight.data[:,:48] = 0
     net.score.bias.data.zero_()
-    with torch.no_grad(): test_eq(net.aggregation(v, [None,torch.randn(1,32,8,12),None], {})[0], v)
+    with torch.no_grad(): test_eq(net.aggregation(v, [None,torch.randn(1,32,8,12),None], None, {}, False)[0], v)

@@ -77,6 +77,8 @@ def test_block_is_linear_after_the_sum():
     test_close(b(x), x, eps=1e-6) # silenced, it is the identity, negative values too
     test_eq(tuple(BasicBlock(4,6,stride=2,dilation=2)(x).shape), (2,6,3,4))
     test_eq([m.dilation for m in BasicBlock(4,4,dilation=2).modules() if isinstance(m,nn.Conv2d)], [(2,2)]*2)
+    x = torch.tensor([-1.,2.])
+    assert inplace_relu()(x) is x and x.tolist()==[0.,2.]
 
 def test_trunk_maps():
     maps = ResidualTrunk(8, (1,2,1,1))(torch.randn(1,3,32,64))
@@ -103,3 +105,8 @@ def test_features_count():
         [tuple(t.shape[1:]) for t in teacher(torch.randn(1,3,32,64))],
         [(32,16,32),(64,8,16),(128,8,16),(128,8,16),(320,8,16)])
     test_eq([tuple(t.shape[1:]) for t in naive(torch.randn(1,3,32,64))], [(16,16,32),(80,8,16),(80,8,16)])
+
+def test_classifiers_give_scores():
+    x = torch.randn(1,8,6,10)
+    test_eq([tuple(classifier(8, 8, 12)(x).shape),tuple(residual_pair(8)(x).shape)], [(1,12,6,10),(1,8,6,10)])
+    assert classifier(8, 8, 12)[-1].bias is None and min(p.numel() for p in residual_pair(8).parameters())==8

@@ -3,6 +3,7 @@ import torch.nn.functional as F
 from torch import nn
 from stereo_kd.models.layers import inplace_relu
 import torch
+import matplotlib.pyplot as plt
 from fastcore.test import *
 from stereo_kd.models.layers3d import *
 

@@ -56,6 +56,15 @@ def test_heads_add_up_and_hourglasses_are_tied():
     head.clear()
     test_close(net.eval()(x, x.flip(0)).aggregation[0], sum(head), eps=1e-5)
 
+def test_a_teacher_in_eval_gives_all_its_scores():
+    torch.manual_seed(0)
+    net,x = PSMNet(48, width=8, blocks=(1,1,1,1)).eval(),torch.randn(2,3,32,48)
+    with torch.no_grad():
+        one,three = (net(x, x.flip(0), upto='aggregation', all_outputs=a).aggregation for a in (None,True))
+        test_eq([len(one),len(three)], [1,3])
+        test_eq(one[0], three[-1])
+        assert not net.training and not torch.equal(three[0], three[1])
+
 def test_what_is_concatenated():
     torch.manual_seed(0)
     net,x = PSMNet(48, width=8, blocks=(1,1,1,1)),torch.randn(2,3,32,48)

@@ -7,7 +7,7 @@ from torch import nn, Tensor
 from stereo_kd.core import pick
 from stereo_kd.models.base import StereoNet
 from stereo_kd.models.cost_volume import correlation_volume
-from stereo_kd.models.layers import classifier, ConvBN, Hourglass2D, MobileFeatures, MobileV2
+from stereo_kd.models.layers import residual_pair, classifier, ConvBN, Hourglass2D, MobileFeatures, MobileV2
 from statistics import median
 from time import perf_counter
 import matplotlib.pyplot as plt
@@ -100,5 +100,5 @@ def test_outputs_in_train_and_eval():
         sum(d.mean() for d in out.disparity).backward()
         assert all(p.grad is not None for p in net.parameters())
     test_eq(n, 96)
-    test_fail(lambda: TSNnet(cost_volume='c2d'), contains="got 'c2d'")
+    test_fail(lambda: TSNnet(cost_volume='c2d'), contains="unknown cost_volume 'c2d'; known: correlation, cosine")
     test_fail(lambda: TSNnet(matching='small'), contains="'small'")

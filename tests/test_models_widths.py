@@ -13,8 +13,10 @@ from stereo_kd.models.widths import *
 def test_a_pruned_network_reloads():
     torch.manual_seed(0)
     thin,x = Hourglass2D(8), torch.randn(2,8,16,16)
-    apply_widths(thin, {'down1.body.0.0':[8,12,1], 'down1.body.0.1':[12], 'down1.body.1.0':[12,12,12], 'down1.body.1.1':[12], 'down1.body.2.0':[12,16,1],
-        'mid2.body.2.0':[64,20,1], 'mid2.body.2.1':[20], 'down2.body.2.0':[32,20,1], 'down2.body.2.1':[20], 'mid2.body.0.0':[20,64,1], 'up2.0':[20,16,1]})
+    apply_widths(thin, {
+        'down1.body.0.0':[8,12,1], 'down1.body.0.1':[12], 'down1.body.1.0':[12,12,12], 'down1.body.1.1':[12],
+        'down1.body.2.0':[12,16,1], 'mid2.body.2.0':[64,20,1], 'mid2.body.2.1':[20],
+        'down2.body.2.0':[32,20,1], 'down2.body.2.1':[20], 'mid2.body.0.0':[20,64,1], 'up2.0':[20,16,1]})
     thin(x) # BatchNorm statistics that are not those of a fresh network
     fresh = apply_widths(Hourglass2D(8), json.loads(json.dumps(widths(thin))))
     fresh.load_state_dict(thin.state_dict())

@@ -2,18 +2,17 @@
 import json
 from importlib.metadata import version
 from pathlib import Path
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
-from stereo_kd.core import atomic_write, environment, pick
+from stereo_kd.core import atomic_write, environment, fingerprint, pick
 from stereo_kd.models.dtpnet import DTPnet
 from stereo_kd.models.dtpnet_lite import DTPnetLite
 from stereo_kd.models.psmnet import PSMNet
 from stereo_kd.models.mobilestereonet import MobileStereoNet2D
 from stereo_kd.models.tsnnet import tsnnet_naive, tsnnet_student, tsnnet_teacher
 from stereo_kd.models.widths import apply_widths, widths
-import tempfile
+import tempfile, torch
 from fastcore.test import *
 from stereo_kd.models.zoo import *
 
@@ -35,6 +34,7 @@ def test_roundtrip_is_exact():
         assert not back.training
         save_model(back, f'{d}/b.safetensors')
         test_eq(run(load_model(f'{d}/b.safetensors')), run(net))
+        test_eq(back.card['weights'], fingerprint(net))
 
 def test_bad_checkpoints_are_named():
     torch.manual_seed(0)
@@ -53,11 +53,17 @@ def test_bad_checkpoints_are_named():
         save_model(net, f'{d}/lies.safetensors')
         test_fail(lambda: load_model(f'{d}/lies.safetensors'), contains='lies.safetensors do not fit the psmnet')
         test_fail(lambda: load_model(f'{d}/none.safetensors'), exc=FileNotFoundError, contains='none.safetensors')
+        flipped = bytearray(data)
+        flipped[-1000] ^= 1 # one bit of one weight
+        (Path(d)/'flipped.safetensors').write_bytes(flipped)
+        test_fail(
+            lambda: load_model(f'{d}/flipped.safetensors'), exc=ValueError,
+            contains='flipped.safetensors is damaged')
     test_fail(lambda: save_model(nn.Linear(1,1), 'x'), contains='Linear that was not made by create_model')
 
 def test_full_disk_while_saving():
     import errno
-    from unittest.mock import patch
+    from unittest import mock
     net = create_model('dtpnet', max_disp=48, stem=8, width=16)
     with tempfile.TemporaryDirectory() as d:
         f = Path(d)/'a.safetensors'
@@ -66,7 +72,7 @@ def test_full_disk_while_saving():
         def full(t, path, metadata):
             Path(path).write_bytes(b'half')
             raise OSError(errno.ENOSPC, 'No space left on device')
-        with patch('stereo_kd.models.zoo.save_file', full),patch.dict(save_model.__globals__, save_file=full):
+        with mock.patch.dict(save_model.__globals__, save_file=full):
             test_fail(lambda: save_model(net, f), contains='a.safetensors: No space left')
         test_eq(f.read_bytes(), before)
         test_eq(len(list(Path(d).iterdir())), 1)
@@ -81,6 +87,12 @@ def test_cards_say_what_the_file_says():
         assert all(
             t in card
             for t in (
-                'For tests.', '| steps | 7 |', '| epe | 1.2346 |', "'max_disp': 48",
-                'environment: torch')) and 'history' not in card
+                'For tests.', '| steps | 7 |', '| epe | 1.2346 |', "'max_disp': 48", 'environment: torch',
+                f'| weights | {fingerprint(net)} |')) and 'history' not in card
         test_eq(read_card(f'{d}/tiny.safetensors')['meta']['epe'], 1.23456)
+
+def test_cards_beside_the_files_are_theirs():
+    for name in shipped():
+        info = read_card(name)
+        test_eq((WEIGHTS/f'{name}.md').read_text(), card_text(name, info, info['meta']['note']))
+        test_eq(fingerprint(load_model(name)), info['weights'])

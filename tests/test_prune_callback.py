@@ -2,6 +2,7 @@
 from itertools import islice
 from fastai.basics import Callback, Learner
 from fastai.callback.core import TrainEvalCallback
+from fastcore.basics import patch
 from stereo_kd.models.widths import apply_widths, widths
 from stereo_kd.prune.loop import prune_step, recalibrate
 import torch
@@ -13,7 +14,8 @@ from stereo_kd.prune.callback import PruneCallback
 from stereo_kd.data.loaders import StereoDataLoaders
 from stereo_kd.train.learner import stereo_learner, OrderCallback
 from stereo_kd.models.zoo import create_model
-from stereo_kd.prune.loop import params_below, silence_channels
+from stereo_kd.evaluation.cost import count_params
+from stereo_kd.prune.loop import below, silence_channels
 from stereo_kd.prune.callback import *
 
 def test_a_step_reaches_the_pruned_weights():
@@ -45,12 +47,18 @@ def test_a_step_reaches_the_pruned_weights():
     test_fail(lambda: renew_opt(learn), contains='opt_func is a finished optimiser')
 
 def test_cuts_come_when_due():
-    from stereo_kd.prune.callback import _Probe
+    class Probe(Callback):
+        "Note the number of parameters at three moments of each epoch"
+        def before_fit(self): self.sizes = []
+        def note(self): self.sizes.append(sum(p.numel() for p in self.model.parameters()))
+        def before_train(self): self.note()
+        def before_validate(self): self.note()
+        def after_validate(self): self.note()
     make = lambda: create_model('dtpnet', max_disp=48, stem=8, width=16, hidden=24)
     def run(epochs, **kw):
         torch.manual_seed(0)
         dls = StereoDataLoaders.from_synthetic(2, 1, (16,32), bs=2, max_disp=48, device='cpu')
-        probe,prune = _Probe(),PruneCallback(.2, calibrate=1, round_to=1, **kw)
+        probe,prune = Probe(),PruneCallback(.2, calibrate=1, round_to=1, **kw)
         learn = stereo_learner(dls, make(), precision='fp32', cbs=[probe,prune])
         with learn.no_bar(),learn.no_logging(): learn.fit(epochs, 1e-3)
         return probe.sizes,prune.rows
@@ -60,7 +68,9 @@ def test_cuts_come_when_due():
     test_eq([(r['step'],r['epoch']) for r in rows], [(1,1),(2,3)])
     assert whole>one>two
     test_eq(
-        [len(run(2, start=0, **kw)[1]) for kw in (dict(steps=1), dict(stop=params_below(.9, make())), {})],
+        [
+            len(run(2, start=0, **kw)[1])
+            for kw in (dict(steps=1), dict(stop=below(count_params, .9*count_params(make()))), {})],
         [1,1,2])
 
 def test_silent_cuts_do_not_disturb():

@@ -6,11 +6,15 @@ from itertools import chain
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
+from stereo_kd.core import keep_modes
+from stereo_kd.models.base import get_map
 from stereo_kd.models.widths import apply_widths, widths
 from stereo_kd.prune.importance import is_depthwise, GroupL2Importance
 import matplotlib.pyplot as plt
 from fastcore.test import *
-from stereo_kd.evaluation.cost import count_macs
+from functools import partial
+from stereo_kd.evaluation.cost import count_macs, count_params, latency
+from stereo_kd.deploy.engine import Engine
 from stereo_kd.models.base import StereoNet
 from stereo_kd.models.cost_volume import correlation_volume
 from stereo_kd.models.layers import ConvBN
@@ -48,6 +52,46 @@ def test_groups_respect_disparities():
     test_fail(lambda: trace(net), contains='no output depends on extra')
     net.matching = 'maybe'
     test_fail(lambda: trace(net), contains="got 'maybe'")
+
+def test_what_cannot_be_followed_is_refused():
+    class Net(StereoNet):
+        "A correlation of features that one layer or operation in the middle has touched"
+        matching = 'free'
+        def __init__(self, middle):
+            super().__init__(48)
+            self.first,self.middle,self.last = nn.Conv2d(3, 8, 4, 4),middle,nn.Conv2d(8, 8, 1)
+        def features(self, image, extras): return [self.last(self.middle(self.first(image)))]
+        def cost_volume(self, left, right, extras): return correlation_volume(left[-1], right[-1], 12)
+        def aggregation(self, volume, left, right, extras, all_outputs): return [volume]
+    class Do(nn.Module):
+        def __init__(self, f):
+            super().__init__()
+            self.f = f
+        def forward(self, x): return self.f(x)
+    class Attend(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.qkv = nn.Linear(8, 24)
+        def forward(self, x):
+            tokens = x.flatten(2).transpose(1,2)
+            q,k,v = (t.flatten(-2) for t in self.qkv(tokens).unflatten(-1, (3,8,1)).unbind(-3))
+            return nn.functional.scaled_dot_product_attention(q, k, v).transpose(1,2).unflatten(2, x.shape[2:])
+    class Shifted(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.token = nn.Parameter(torch.zeros(1,8,1,1))
+        def forward(self, x): return x+self.token
+    refused = {
+        'middle.1 (LayerNorm)': nn.Sequential(
+            nn.ReLU(), nn.LayerNorm(16)), 'middle (GroupNorm)': nn.GroupNorm(2, 8),
+        'middle (MultiheadAttention)': nn.MultiheadAttention(8, 2), 'middle (Shifted)': Shifted(),
+        'splits channels (Split': Do(lambda x: torch.cat(x.split([2,6], 1)[::-1], 1)), # as in DSNet
+        'splits channels (Slice': Do(lambda x: torch.cat([x[:,4:],x[:,:4]], 1)),
+        'multiplies maps (ScaledDotProduct': Attend()}
+    for words,middle in refused.items():
+        test_fail(lambda: prune_step(Net(middle), .3), exc=ValueError, contains=words)
+    for middle in (nn.Identity(), nn.BatchNorm2d(8), Do(lambda x: x[...,::2,1:]), Do(lambda x: x[:,:8]*2)): # fine
+        assert 'first' in pruning_groups(Net(middle))
 
 def test_silent_channels_dtpnet_c2d():
     for round_to in (1,8):
@@ -88,7 +132,7 @@ def test_silent_channels_psmnet():
         assert r['change']<=1e-5 and r['removed']==r['silenced']>150 and not r['left'], r
 
 def test_the_check_sees_a_wrong_graph():
-    from unittest.mock import patch
+    from unittest import mock
     from stereo_kd.prune import loop
     def change():
         torch.manual_seed(0)
@@ -96,7 +140,7 @@ def test_the_check_sees_a_wrong_graph():
             create_model('dtpnet', max_disp=96, stem=24, width=48, hidden=40).double(), ratio=.4,
             round_to=1)['change']
     assert change()<=1e-5
-    with patch.object(loop, '_held', lambda anchor, x: torch.zeros_like(x)): wrong = change()
+    with mock.patch.object(loop, '_held', lambda anchor, x: torch.zeros_like(x)): wrong = change()
     assert wrong>1e-3, wrong
 
 def test_pruned_networks_work():
@@ -156,9 +200,9 @@ def test_recalibration_is_a_plain_average():
         def __init__(self):
             super().__init__(48)
             self.conv = ConvBN(3, 4, 1)
-        def features(self, image): return [self.conv(image)]
-        def cost_volume(self, left, right): return correlation_volume(left[-1], right[-1], 12)
-        def aggregation(self, volume, left, extras): return [volume]
+        def features(self, image, extras): return [self.conv(image)]
+        def cost_volume(self, left, right, extras): return correlation_volume(left[-1], right[-1], 12)
+        def aggregation(self, volume, left, right, extras, all_outputs): return [volume]
     torch.manual_seed(0)
     net = Net().eval()
     weights = [p.clone() for p in net.parameters()]
@@ -176,13 +220,13 @@ def test_recalibration_is_a_plain_average():
 
 def test_stop_rules():
     net = create_model('dtpnet', max_disp=48, stem=8, width=16)
-    rules = [params_below(.9, net), macs_below(.9, net, (32,64))]
+    macs = partial(count_macs, size=(32,64))
+    rules = [below(m, .9*m(net)) for m in (count_params,macs)]
     test_eq([r(net) for r in rules], [False]*2)
     prune_step(net, .3, round_to=1)
     test_eq([r(net) for r in rules], [True]*2)
-    for engine in ('','folded'):
-        test_eq([latency_below(ms, (32,64), engine, n=1, warmup=0)(net) for ms in (1e5,0)], [True,False])
-    test_fail(lambda: latency_below(1., (32,64), 'tpu')(net), contains="unknown engine 'tpu'")
+    def ms(net): return latency(Engine(deepcopy(net), 'folded'), (32,64), 1, 0)['ms_median']
+    test_eq([below(ms, limit)(net) for limit in (1e5,0)], [True,False])
 
 def test_loop_order_rows_and_stop():
     torch.manual_seed(0)
@@ -206,7 +250,9 @@ def test_loop_order_rows_and_stop():
     test_eq(widths(other), widths(net))
     test_eq([r['kept'] for r in first+rest], [r['kept'] for r in rows])
     other = make()
-    test_eq(len(prune_loop(other, 9, .2, stop=params_below(.6, other))), 1+sum(r['kept']>.6 for r in rows))
+    test_eq(
+        len(prune_loop(other, 9, .2, stop=below(count_params, .6*count_params(other)))), 1
+        +sum(r['kept']>.6 for r in rows))
 
 def test_kept_parameters_of_both_readings():
     kept = {}

@@ -1,11 +1,12 @@
 # Generated from nbs/02_testing.ipynb; edit the notebook, not this file
-import ast, json, os, posixpath, re
+import ast, csv, json, math, os, posixpath, re
 from collections import Counter
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 from unittest import SkipTest
-from fastcore.script import call_parse
+from fastcore.script import call_parse, store_true
+from safetensors import safe_open
 from fastcore.test import *
 from tempfile import TemporaryDirectory
 from unittest.mock import patch
@@ -18,6 +19,13 @@ def test_real_data_from_environment():
         with patch.dict(os.environ, STEREO_KD_REAL=tmp+'/none'):
             test_fail(real_data, contains='is not a folder', exc=ValueError)
     with patch.dict(os.environ, STEREO_KD_REAL=''): test_fail(real_data, contains='names no folder', exc=SkipTest)
+
+def test_doubles_are_what_they_say():
+    net,dls = line_net(3.),pair_loaders(5.)
+    (left,right,disp,valid), = [next(iter(dls.train))]
+    test_eq([v.flatten().tolist() for v in (left,right,disp,valid)], [[1.,1.],[0.,0.],[5.,5.],[True,True]])
+    test_eq([net(left, right, upto='features')[0].flatten().tolist(),net.calls[0][0],len(dls.valid)], [[3.,3.],'features',4])
+    assert not any(p.requires_grad for p in net.freeze().parameters())
 
 def test_directives_lead_the_cell():
     test_eq(
@@ -164,6 +172,102 @@ def test_readme_shows_text_code_and_output():
         text.split('\n', 2)[2],
         '# Title\nSee [core](nbs/00_core.ipynb)\n\n```python\n1+1\n```\n\n```text\n2\n```\n\n```text\ntwo\n```\n')
 
+def test_a_table_is_filled_from_its_csv():
+    test_eq([three_digits(x) for x in (.064501, 1.3997, 11.74, 4351.2, 0)], ['0.0645','1.40','11.7','4351','0.00'])
+    test_eq(parse_column('epe: a.csv'), Column('epe', 'a.csv', {}))
+    test_eq(parse_column('-'), Column('-', '', {}))
+    with TemporaryDirectory() as tmp:
+        (Path(tmp)/'a.csv').write_text('network,weights,mask,epe\na,1,all,1.4049\na,1,noc,1\nb,2,all,2\nb,2,all,3\n')
+        table = lambda line,name: results_table({'':'network', 'error':line, 'note':'-'}, [[name,'best']], tmp)
+        test_eq(
+            table('epe: a.csv, mask=all', '[a](a.md)').split('\n'), [
+                '<!-- rows','network','epe: a.csv, mask=all','-','-->','','|  | error | note |','| - | - | - |',
+                '| [a](a.md) | 1.40 | best |'])
+        assert table('epe: a.csv, mask=occ', 'a').endswith('| a | – | best |')
+        test_fail(lambda: table('epe: a.csv, mask=all', 'b'), contains='2 rows of a.csv', exc=ValueError)
+        test_fail(lambda: table('d1: a.csv, mask=noc', 'a'), contains='a.csv has no column d1', exc=ValueError)
+        test_fail(lambda: table('epe: a.csv, set=x', 'a'), contains='a.csv has no column set', exc=ValueError)
+        test_eq(one_row('a.csv', tmp, network='b|c', epe='2|')['weights'], '2')
+        test_fail(lambda: one_row('a.csv', tmp, network='b'), contains="2 rows of a.csv match {'network': 'b'}", exc=ValueError)
+        test_fail(lambda: one_row('a.csv', tmp, epe='7|8'), contains='0 rows of a.csv', exc=ValueError)
+        rows = find_rows('a.csv', dict(mask='noc'), tmp, dict(network='a', post='none'))
+        test_eq([r['epe'] for r in rows], ['1'])
+
+def test_figures_outside_of_tables_are_seen():
+    text = 'Bad if > 3 px, on torch 2.15, by Eq. 4.2; 0.7 px off.\n\n| a | b |\n|-|-|\n| **1.50** | of 2.5 |\n\n```text\n16.2 ms\n```\n'
+    test_eq(stray_figures(text), ['**1.50**','0.7 px','16.2 ms'])
+    table = '\n| a |\n|-|\n| 1.50 |\n'
+    test_eq([stray_figures(table), stray_figures('<!-- rows\nepe: a.csv\n-->\n'+table)], [['1.50'],[]])
+
+def test_every_figure_is_traced():
+    from safetensors.numpy import save_file
+    import numpy as np
+    columns = {'network':'network', 'EPE':'epe: a.csv, mask=noc', 'ms':'ms: b.csv', 'why':'-'}
+    with TemporaryDirectory() as tmp:
+        root = Path(tmp)
+        (root/'stereo_kd/weights').mkdir(parents=True)
+        card = {'stereo_kd':json.dumps(dict(weights='feed'))}
+        save_file(dict(w=np.zeros(1)), root/'stereo_kd/weights/a.safetensors', card)
+        (root/'a.csv').write_text('network,weights,engine,mask,epe\na,feed,torch,noc,1.3951\nSGBM,,opencv,noc,2\nb,beef,torch,noc,3\n')
+        (root/'b.csv').write_text('network,weights,engine,ms\na,feed,torch,163.4\nb,beef,torch,20\n')
+        text = '# A\n\n'+results_table(columns, [['**a**','ok'], ['SGBM','-']], root)+'\n\nText, 3 px, Python 3.11\n'
+        def wrong(text, **files):
+            for name,content in files.items(): (root/f'{name}.csv').write_text(content)
+            (root/'README.md').write_text(text)
+            return ' '.join(check_readme(root))
+        test_eq([wrong(text), shipped_weights(root)], ['',dict(feed='a.safetensors')])
+        assert '1.41 is shown, a.csv has 1.3951' in wrong(text.replace('1.40', '1.41'))
+        assert '162 is shown' in wrong(text.replace('163', '162'))
+        assert 'no file in stereo_kd/weights has the weights beef' in wrong(text.replace('**a** | 1.40 | 163', 'b | 3.0 | 20'))
+        assert 'c: epe: 0 rows' in wrong(text.replace('**a**', 'c'))
+        assert "'fast' is not a number" in wrong(text.replace('163', 'fast'))
+        assert "SGBM: epe: '–' is not a number" in wrong(text.replace('2.00', '–'))
+        assert 'SGBM: ms: 0 rows of b.csv match' in wrong(text.replace('2.00 | –', '2.00 | 5'))
+        assert 'a figure in a column of words: 7.5' in wrong(text.replace('ok', '7.5'))
+        assert '3 cells under 4 columns' in wrong(text.replace(' | ok', ''))
+        assert '1.5 stands outside' in wrong(text+'\n| a |\n|-|\n| 1.5 |\n')
+        assert '0.7 px stands outside' in wrong(text+'\nIt errs by 0.7 px.')
+        rows = (root/'b.csv').read_text()
+        assert 'different weights: beef, feed' in wrong(text, b=rows.replace('a,feed', 'a,beef'))
+        assert '2 rows of b.csv' in wrong(text, b=rows.replace('b,beef', 'a,feed'))
+        assert 'b.csv has no column ms' in wrong(text, b=rows.replace('ms', 'time'))
+        assert 'a row without weights' in wrong(text, b=rows, a=(root/'a.csv').read_text().replace('opencv', 'torch'))
+
+def test_the_project_is_found_or_the_test_skipped():
+    with TemporaryDirectory() as tmp, patch.object(Path, 'cwd', return_value=Path(tmp)/'a/nbs'):
+        test_fail(project_root, contains='not in a project with notebooks', exc=SkipTest)
+        write_notebook(f'{tmp}/a/nbs/02_testing.ipynb', 'x')
+        test_eq(project_root(), Path(tmp)/'a')
+
+def test_imports_inside_functions_count():
+    code = '%time\nimport os, stereo_kd.core as c\nfrom .near import x\ndef f():\n    from stereo_kd.data.io import read_pfm'
+    test_eq(own_imports(code), {'core','data.io','data.io.read_pfm'})
+
+def test_an_import_upwards_is_found():
+    with TemporaryDirectory() as tmp:
+        def tree(core, io, zoo):
+            books = {'00_core':core, '11_data.io':io, '39_models.zoo':zoo}
+            for name,code in books.items():
+                write_notebook(f'{tmp}/nbs/{name}.ipynb', '#| default_exp '+name[3:], '#| export\n'+code, 'from stereo_kd.models.zoo import *')
+            return import_graph(tmp)
+        good = tree('import os', 'from stereo_kd.core import pick\nfrom stereo_kd.data import io', 'import stereo_kd.core as core')
+        test_eq({k:m.imports for k,m in good.items()}, {'core':set(), 'data.io':{'core'}, 'models.zoo':{'core'}})
+        test_eq([upward_imports(good), room_imports(good), longest_chain(good)], [[],[],['data.io','core']])
+        bad = tree('import os', 'def f():\n    from stereo_kd.models import zoo', 'x = 1')
+        test_eq(upward_imports(bad), ['data.io (11) imports models.zoo (39), which must have a lower number'])
+        bad = tree('import os', 'x = 1', 'from stereo_kd.data.io import read_pfm')
+        test_eq([upward_imports(bad), room_imports(bad)], [[], ['models.zoo imports data.io, a room that models may not import']])
+        bad = tree('import stereo_kd.data.io', 'import stereo_kd.core', '')
+        test_eq([len(upward_imports(bad)), len(longest_chain(bad))], [1,2])
+        write_notebook(f'{tmp}/nbs/losses.ipynb', '#| default_exp losses')
+        test_fail(lambda: import_graph(tmp), contains='must begin with a number', exc=ValueError)
+
+def test_imports_point_down():
+    graph = import_graph(project_root())
+    assert len(graph)>40
+    test_eq(upward_imports(graph), [])
+    test_eq(room_imports(graph), [])
+
 def test_names_defined_and_used():
     test_eq(
         public_names(
@@ -172,10 +276,71 @@ def test_names_defined_and_used():
     test_eq(used_names('%time\ny = f(x).shape # z'), {'y','f','x','shape'})
     test_eq(used_names('what?'), set())
 
+def test_two_statements_on_a_line_are_seen():
+    test_eq(packed_lines('a = 1; b = 2\nif a: b\nfor x in a: b; c\nd'), [1,3])
+    test_eq(packed_lines('def f(x): return x\ntry: a\nexcept E: b\nelse: c\nfinally: d;\nf = lambda x: (x, x)'), [])
+    test_eq(packed_lines('%time\ntry: a\nexcept E: b; c\nfinally: d; e'), [3,4])
+    test_eq(packed_lines('x = """a;\nb"""; y = 2\nwhat?'), [])
+    test_eq(packed_lines('x = """a;\nb"""; y = 2'), [2])
+
+def test_what_passes_a_cap_is_named():
+    def cell(code, *words): return Cell(1, 'code', {w:[] for w in words or ('export',)}, code, [])
+    line = 'x = 1\n'
+    test_eq(cell_over_caps(cell(line*45+'\n\n')), [])
+    test_eq(cell_over_caps(cell(line*46)), ['46 lines, 45 at most'])
+    network = 'class A(nn.Module):\n    x = 1\n'
+    test_eq(cell_over_caps(cell(network+line*58)), [])
+    test_eq(cell_over_caps(cell(network+line*59)), ['61 lines, 60 at most'])
+    long = 'y'*86+' = 1\n' # 90 characters
+    test_eq(cell_over_caps(cell(long*20)), [])
+    test_eq(cell_over_caps(cell(long*20+'x')), ['1801 characters, 1800 at most'])
+    test_eq(cell_over_caps(cell('x'*120)), [])
+    test_eq(cell_over_caps(cell('import a # '+'x'*110)), ['a line of 121, 120 at most: import a # '+'x'*29])
+    test_eq(cell_over_caps(cell('a = 1; b = 2')), ['two statements on a line: a = 1; b = 2'])
+
+def test_a_tree_over_its_caps():
+    with TemporaryDirectory() as tmp:
+        books = [f'1{i}_a{i}' for i in range(10)]+['20_b','21_c']
+        def write(name, *cells): write_notebook(f'{tmp}/nbs/{name}.ipynb', f'#| default_exp {name[3:]}', *cells)
+        for a,b in zip(books, books[1:]): write(b, f'#| export\nimport stereo_kd.{a[3:]}')
+        write(books[0], '#| export\ndef f(): pass\ndef g(): pass\ndef _h(): pass', '#| test f\nf()', '#| eval: false\ng()')
+        long,hidden,chain = '#| export\nz = 1\nclass K:\n'+'    x = 1\n'*50,'x = 1\n'*50,over_caps(tmp)
+        write_notebook(f'{tmp}/nbs/exp_a.ipynb', hidden)
+        write('30_long', 'md:# Long', hidden, long, 'K()')
+        found,hidden = over_caps(tmp),names_not_shown(notebooks(tmp))
+    test_eq(hidden, ['g'])
+    test_eq(chain, ['g is exported without a test or an example', 'a chain of 12 imports, 11 at most: '+' > '.join(n[3:] for n in reversed(books))])
+    test_eq(found, ['30_long.ipynb cell 4 (K): 52 lines, 45 at most', *chain])
+
 def test_report_counts():
     with TemporaryDirectory() as tmp:
-        write_notebook(f'{tmp}/nbs/00_a.ipynb', '#| default_exp a', 'md:# A', '#| export\nimport os', '#| export\ndef f():\n\n    return 1', '#| export\nclass G: pass\ndef _h(): pass',
+        write_notebook(f'{tmp}/nbs/00_a.ipynb', '#| default_exp a', 'md:# A', '#| export\nimport os', '#| export\ndef f():\n\n    return 1', '#| export\nclass G: pass\ndef _h(): '+'x'*111,
             '#| test f\nassert f()', '#| eval: false\nG()')
-        write_notebook(f'{tmp}/nbs/exp_a.ipynb', 'md:# no module')
-        test_eq(notebook_report(tmp), dict(notebooks=2, library_notebooks=1, tests=1, exported_cells=2, median_lines=2, p90_lines=2, max_lines=2,
-            markdown_share=14, public_names=2, shown_share=50, not_shown=['G']))
+        write_notebook(f'{tmp}/nbs/exp_a.ipynb', 'md:# no module', 'x'*119)
+        report = notebook_report(tmp)
+    test_eq(report, dict(
+        notebooks='2, 1 of them export', tests=1, exported_cells=2, cell_lines='median 2, p90 2, max 2',
+        cell_characters='median 77, p90 134, max 134', exported_lines='1 above 120, 1 above 110, of 5',
+        all_code_lines='1 above 120, 2 above 110, of 8', markdown_share='14 %', shown_names='1 of 2', longest_chain='1: a'))
+    test_eq(spread([3]*9+[7]), 'median 3, p90 7, max 7')
+    cell = Cell(1, 'code', {}, '\n'.join(['']+['x'*n for n in (110,111,120,121)]), [])
+    test_eq(wide_lines([cell]), '1 above 120, 3 above 110, of 4')
+
+def test_a_wrong_tree_fails():
+    with TemporaryDirectory() as tmp:
+        root = Path(tmp)
+        write_notebook(root/'nbs/00_a.ipynb', '#| default_exp a', '#| export\nx = 1')
+        (root/'README.md').write_text('fine')
+        test_eq(tree_problems(tmp), [])
+        stereo_kd_prepare(tmp, check=True)
+        test_eq(sorted(o.name for o in root.iterdir()), ['README.md','nbs'])
+        for path,text,problem in (
+            ('README.md', 'faster by 2.5 ms', '2.5 ms stands outside'),
+            ('nbs/01_b.ipynb', 'import stereo_kd.c', 'b (1) imports c (2)'),
+            ('nbs/01_b.ipynb', 'x = 1; y = 1', 'two statements on a line'),
+            ('nbs/01_b.ipynb', 'from stereo_kd.a import x', 'b imports a, a room that b may not import')):
+            write_notebook(root/'nbs/02_c.ipynb', '#| default_exp c')
+            if path.endswith('.md'): (root/path).write_text(text)
+            else: write_notebook(root/path, '#| default_exp b', '#| export\n'+text)
+            test_fail(lambda: stereo_kd_prepare(tmp, check=True), contains=problem, exc=SystemExit)
+            (root/'README.md').write_text('fine')

@@ -1,11 +1,12 @@
 # Generated from nbs/58_train.cache.ipynb; edit the notebook, not this file
 import json, torch
+from fastcore.basics import patch
 from pathlib import Path
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import nn
+from torch import nn, Tensor
 from stereo_kd.core import atomic_write, fingerprint
-from stereo_kd.models.base import get_map, StereoOutput, STAGES
+from stereo_kd.models.base import STAGES, StereoOutput, get_map
 import tempfile
 from statistics import median
 from time import perf_counter
@@ -47,3 +48,19 @@ def test_asks_once():
     test_eq(f, fingerprint(n))
     next(n.parameters()).data[0] += 1
     test_ne(f, fingerprint(n))
+
+def test_all_outputs_and_disparities_are_kept():
+    torch.manual_seed(0)
+    teacher = create_model('tsnnet_teacher', max_disp=48, blocks=(1,1,1,1), hourglasses=1)
+    x,y = torch.randn(2,1,3,32,64)
+    with torch.no_grad():
+        for _ in range(20): teacher(x, y) # statistics of BatchNorm, so that no map is tiny
+    teacher.eval()
+    with tempfile.TemporaryDirectory() as d, torch.no_grad():
+        names = ('aggregation.0','features.left.1','disparity')
+        out = CachedTeacher(teacher, d, 'noise', names)(x, y, indices=[3])
+        want = teacher(x, y, all_outputs=True)
+        assert not torch.equal(want.aggregation[0], want.aggregation[-1])
+        for n in names:
+            test_close(get_map(out, n), get_map(want, n), eps=1e-3*get_map(want, n).abs().max().item())
+        test_eq(get_map(out, 'disparity'), want.disparity[-1]) # not halved

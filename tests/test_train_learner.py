@@ -1,15 +1,17 @@
 # Generated from nbs/63_train.learner.ipynb; edit the notebook, not this file
-import csv, time, torch
+import time, torch
 from functools import partial
 from pathlib import Path
 from fastai.basics import Adam, Callback, L, Learner, Recorder
 from fastai.callback.channelslast import ChannelsLast
 from fastai.callback.fp16 import AMPMode, MixedPrecision
-from fastai.callback import schedule
+from fastai.callback.schedule import ParamScheduler, combined_cos
+from fastcore.basics import patch
 from torch.nn.modules.batchnorm import _BatchNorm
-from stereo_kd.core import atomic_write
+from stereo_kd.core import atomic_write, write_csv
 from stereo_kd.losses.supervised import SupervisedLoss
 from stereo_kd.metrics import pooled_metrics
+from stereo_kd.models.base import STAGES
 import tempfile, warnings
 import matplotlib.pyplot as plt
 from fastcore.test import *
@@ -19,15 +21,37 @@ from stereo_kd.models.cost_volume import correlation_volume
 from torch import nn
 from stereo_kd.train.learner import *
 
+def test_schedules_reach_the_optimiser():
+    class Tiny(StereoNet):
+        def __init__(self):
+            super().__init__(48)
+            self.score = nn.Conv2d(3, 48, 4, 4)
+        def features(self, image, extras): return [self.score(image)]
+        def cost_volume(self, left, right, extras): return left[-1]-right[-1]
+        def aggregation(self, volume, left, right, extras, all_outputs): return [volume]
+    def rates(schedule, lr=1.):
+        learn = stereo_learner(
+            StereoDataLoaders.from_synthetic(20, 2, (32,64), bs=2, max_disp=48, device='cpu'), Tiny(),
+            precision='fp32', schedule=schedule)
+        with learn.no_bar(),learn.no_logging(): fit(learn, 1, lr)
+        return [
+            round(v, 4) for v in learn.recorder.hps['lr']] if hasattr(
+                learn.recorder, 'hps') else learn.recorder.lrs
+    test_eq(rates(constant), [1.]*10)
+    test_close(rates(partial(step_decay, at=(.35,.75))), [1.]*4+[.1]*4+[.01]*2, eps=1e-6)
+    one = rates(one_cycle)
+    test_close([one[0],max(one),one.index(max(one))], [.04,1.,1], eps=1e-6)
+    assert one[1:]==sorted(one[1:], reverse=True) and one[-1]<.05
+
 def test_a_killed_run_ends_the_same():
     class Net(StereoNet):
         def __init__(self):
             super().__init__(48)
             self.conv = nn.Conv2d(3, 8, 4, 4)
             self.score = nn.Sequential(nn.Conv2d(12, 48, 1), nn.BatchNorm2d(48))
-        def features(self, image): return [self.conv(image)]
-        def cost_volume(self, left, right): return correlation_volume(left[-1], right[-1], 12)
-        def aggregation(self, volume, left, extras): return [self.score(volume)]
+        def features(self, image, extras): return [self.conv(image)]
+        def cost_volume(self, left, right, extras): return correlation_volume(left[-1], right[-1], 12)
+        def aggregation(self, volume, left, right, extras, all_outputs): return [self.score(volume)]
     class Kill(Callback):
         def before_epoch(self):
             if self.epoch==2: raise KeyboardInterrupt
@@ -56,9 +80,9 @@ def test_a_killed_distillation_ends_the_same():
             super().__init__(48)
             self.conv = nn.Conv2d(3, c, 4, 4)
             self.score = nn.Conv2d(12, 48, 1)
-        def features(self, image): return [self.conv(image)]
-        def cost_volume(self, left, right): return correlation_volume(left[-1], right[-1], 12)
-        def aggregation(self, volume, left, extras): return [self.score(volume)]
+        def features(self, image, extras): return [self.conv(image)]
+        def cost_volume(self, left, right, extras): return correlation_volume(left[-1], right[-1], 12)
+        def aggregation(self, volume, left, right, extras, all_outputs): return [self.score(volume)]
     class Kill(Callback):
         def before_epoch(self):
             if self.epoch==1: raise KeyboardInterrupt
@@ -79,6 +103,45 @@ def test_a_killed_distillation_ends_the_same():
         assert rows[0]['kd']>0
         for p,q in zip(whole, resumed, strict=True): test_eq(p, q)
 
+def test_two_callbacks_of_a_class_keep_their_states_apart():
+    from stereo_kd.train.distill import DistillCallback, Term
+    class Scale(nn.Module):
+        def __init__(self, value):
+            super().__init__()
+            self.factor = nn.Parameter(torch.tensor(value))
+        def forward(self, s, t, disp, valid):
+            return (self.factor*s.features[0][-1]-t.features[0][-1]).pow(2).mean()
+    class Net(StereoNet):
+        def __init__(self):
+            super().__init__(48)
+            self.conv = nn.Conv2d(3, 12, 4, 4)
+        def features(self, image, extras): return [self.conv(image)]
+        def cost_volume(self, left, right, extras): return left[-1]*right[-1]
+        def aggregation(self, volume, left, right, extras, all_outputs): return [volume]
+    def learner(a, b, names=('a','b')):
+        torch.manual_seed(0)
+        dls = StereoDataLoaders.from_synthetic(4, 2, (32,64), bs=2, max_disp=48, device='cpu')
+        cbs = [DistillCallback(Net(), [Term(s, 'features', name=n)]) for s,n in zip((a,b), names)]
+        return stereo_learner(dls, Net(), precision='fp32', cbs=cbs)
+    def run(folder, a, b, epochs, **kw):
+        learn = learner(a, b, **kw)
+        with learn.no_bar(),learn.no_logging(): return fit(learn, epochs, 1e-2, folder, )
+    with tempfile.TemporaryDirectory() as d:
+        a,b,c,e = (Scale(v) for v in (1.,3.,7.,9.))
+        rows = run(d, a, b, 1)
+        assert {'a','b'}<=set(rows[0]) and a.factor.item()!=b.factor.item()
+        learn = learner(c, e)
+        state = StateCallback(d)
+        learn.add_cb(state)
+        learn.create_opt()
+        for cb in learn.cbs:
+            if isinstance(cb, DistillCallback): cb._join()
+        state.before_fit()
+        test_eq([c.factor.item(),e.factor.item()], [a.factor.item(),b.factor.item()])
+        test_fail(
+            lambda: run(f'{d}/same', a, b, 1, names=('a','a')), exc=ValueError,
+            contains='two columns of the history are called a')
+
 def test_frozen_norm_keeps_its_statistics():
     from stereo_kd.models.zoo import create_model
     dls = StereoDataLoaders.from_synthetic(4, 2, (32,64), bs=1, max_disp=48, device='cpu')
@@ -95,7 +158,8 @@ def test_frozen_norm_keeps_its_statistics():
 
 def test_callbacks_come_in_their_places():
     from fastai.callback.training import GradientAccumulation
-    assert OrderCallback.order<StagesCallback.order<GradientAccumulation.order<BF16Callback.order<StateCallback.order
+    places = [OrderCallback, StagesCallback, GradientAccumulation, BF16Callback, StateCallback]
+    assert [c.order for c in places]==sorted({c.order for c in places})
     assert Recorder.order<StateCallback.order and fast_precision() in ('bf16','fp32')
     dls = StereoDataLoaders.from_synthetic(4, 2, (32,64), bs=2, max_disp=48, device='cpu')
     cbs = {type(c) for c in stereo_learner(dls, StereoNet(48), precision='bf16').cbs}
@@ -112,20 +176,57 @@ def test_precision_is_checked_and_used():
             super().__init__(48)
             self.conv = nn.Conv2d(3, 12, 4, 4)
             self.seen = []
-        def features(self, image):
+        def features(self, image, extras):
             f = self.conv(image)
             self.seen.append((f.dtype, self.training))
             return [f]
-        def cost_volume(self, left, right): return left[-1]*right[-1]
-        def aggregation(self, volume, left, extras): return [volume]
+        def cost_volume(self, left, right, extras): return left[-1]*right[-1]
+        def aggregation(self, volume, left, right, extras, all_outputs): return [volume]
     for precision,dtype in (('bf16',torch.bfloat16),('fp32',torch.float32)):
         learn = stereo_learner(dls, Net(), precision=precision)
         with learn.no_bar(),learn.no_logging(): fit(learn, 1)
         test_eq({d for d,_ in learn.model.seen}, {dtype})
-        test_eq(learn.model.upto, 'disparity')
         assert learn.recorder.values[-1][2]>0 # epe of validation
     test_fail(lambda: stereo_learner(dls, Net(), precision='fp16'), contains="got 'fp16'")
     net = Net()
-    test_eq(stereo_learner(dls, net).loss_func.l1, .1)
+    test_eq([default_loss(net).l1,stereo_learner(dls, net).loss_func.l1], [.1,.1])
     net.tau = .4
     test_eq(stereo_learner(dls, net).loss_func.l1, 0)
+
+def test_interrupted_training_leaves_a_whole_network():
+    from stereo_kd.train.distill import DistillCallback, Term
+    dls = StereoDataLoaders.from_synthetic(4, 2, (32,64), bs=2, max_disp=48, device='cpu')
+    class Net(StereoNet):
+        def __init__(self):
+            super().__init__(48)
+            self.conv = nn.Conv2d(3, 12, 4, 4)
+            self.asked = []
+        def features(self, image, extras): return [self.conv(image)]
+        def cost_volume(self, left, right, extras): return left[-1]*right[-1]
+        def aggregation(self, volume, left, right, extras, all_outputs): return [volume]
+        def disparity(self, scores, size):
+            self.asked.append(self.training)
+            return super().disparity(scores, size)
+    class Stop(Callback):
+        def after_loss(self): raise KeyboardInterrupt
+    def run(loss=None, *cbs):
+        learn = stereo_learner(dls, Net(), loss, precision='fp32', cbs=cbs)
+        try:
+            with learn.no_bar(),learn.no_logging(): fit(learn, 1)
+        except KeyboardInterrupt: pass
+        return learn.model
+    net = run(None, Stop())
+    test_eq(len(net.eval()(*torch.randn(2,1,3,32,64)).disparity), 1)
+    test_eq(run().asked, [False]) # in validation only
+    test_eq(True in run(lambda out, disp, valid: out.disparity[-1].mean()).asked, True)
+    term = Term(lambda s,t,d,v: (s.disparity[-1]-t.disparity[-1]).abs().mean(), 'disparity')
+    test_eq(True in run(None, DistillCallback(Net(), [term])).asked, True)
+
+def test_a_loss_for_another_answer_is_asked_for():
+    class Net(StereoNet): answer = 'head'
+    dls = StereoDataLoaders.from_synthetic(4, 2, (32,64), bs=2, max_disp=48, device='cpu')
+    test_fail(
+        lambda: stereo_learner(dls, Net(48)), exc=ValueError,
+        contains="answers with 'head', not with scores")
+    learn = stereo_learner(dls, Net(48), loss=lambda out,d,v: 0., opt_func=partial(Adam, sqr_mom=.9))
+    test_eq(learn.opt_func.keywords, dict(sqr_mom=.9))

@@ -3,21 +3,23 @@ import torch
 from copy import deepcopy
 from pathlib import Path
 from typing import NamedTuple
+from fastcore.basics import patch
+from fastcore.foundation import L
 from torch import nn
-from stereo_kd.train.learner import fit, stereo_learner, FrozenNormCallback
-from stereo_kd.train.recipes import dtp_callback
-from stereo_kd.core import set_seed
+from stereo_kd.core import fingerprint, set_seed
 from stereo_kd.models.widths import widths
-from stereo_kd.models.zoo import create_model, load_model, read_card, save_model
+from stereo_kd.models.zoo import create_model, load_model, save_model
 from stereo_kd.prune.loop import prune_loop, ratio_for
+from stereo_kd.train.learner import FrozenNormCallback, fit, stereo_learner
+from stereo_kd.train.recipes import dtp_callback
 import tempfile, torch
-from stereo_kd.train.recipes import tsnnet_callback
 from fastcore.test import *
 from stereo_kd.data.loaders import StereoDataLoaders
-from stereo_kd.models.zoo import create_model
+from stereo_kd.models.zoo import create_model, read_card
+from stereo_kd.train.recipes import tsnnet_callback
 from stereo_kd.train.stages import *
 
-def test_mean_lies_in_the_middle():
+def test_average_lies_in_the_middle():
     import tempfile
     from stereo_kd.core import set_seed
     from stereo_kd.models.zoo import create_model, save_model
@@ -34,12 +36,12 @@ def test_mean_lies_in_the_middle():
         mean = average_weights([f'{d}/1',f'{d}/2'], f'{d}/mean')
         a,b,m = nets[0].state_dict(),nets[1].state_dict(),mean.state_dict()
         for k in m: test_close(m[k].float(), (a[k].float()+b[k].float())/2, eps=1e-6)
-        test_eq([mean.card['meta'][k] for k in ('steps','mean_of')], [2,'1, 2'])
+        test_eq([mean.card['meta'][k] for k in ('steps','average_of')], [2,'1, 2'])
         test_eq(mean.training, False)
         save_model(create_model('dtpnet', **tiny|dict(width=24)), f'{d}/wide/model.safetensors')
         test_fail(
             lambda: average_weights([f'{d}/1',f'{d}/wide'], f'{d}/mean'), exc=ValueError,
-            contains='holds another network')
+            contains='cannot be averaged')
 
 def test_a_finished_chain_is_read_back():
     torch.manual_seed(0)
@@ -48,16 +50,16 @@ def test_a_finished_chain_is_read_back():
         teacher = create_model('dtpnet', max_disp=48, stem=8, width=16).eval()
         s = train_stage(
             create_model('dtpnet', max_disp=48, stem=8, width=16), dls, 1, f'{folder}/student',
-            supervision='both', teacher=teacher, precision='fp32')
+            supervision='both', teacher=teacher, learner=dict(precision='fp32'))
         return [s]+prune_stages(
             s, dls, 2, folder, .3, calibrate=2, pruning=dict(round_to=1), supervision='teacher',
-            teacher=teacher, precision='fp32')
+            teacher=teacher, learner=dict(precision='fp32'))
     from fastai.basics import Learner
     with tempfile.TemporaryDirectory() as d:
-        from unittest.mock import patch
+        from unittest import mock
         first = chain(d)
         stamps = {p:p.stat().st_mtime_ns for p in Path(d).rglob('*.safetensors')}
-        with patch.object(Learner, 'fit', side_effect=AssertionError('trained again')): again = chain(d)
+        with mock.patch.object(Learner, 'fit', side_effect=AssertionError('trained again')): again = chain(d)
         n = [sum(p.numel() for p in m.parameters()) for m in first]
         assert n[0]>n[1]>n[2], n
         test_eq(len(stamps), 3)
@@ -76,7 +78,7 @@ def test_a_stage_can_leave_the_statistics():
         net = create_model('dtpnet', max_disp=48, stem=8, width=16)
         before = {k:v.clone() for k,v in net.state_dict().items()}
         with tempfile.TemporaryDirectory() as d:
-            after = train_stage(net, dls, 1, d, precision='fp32', frozen_norm=frozen).state_dict()
+            after = train_stage(net, dls, 1, d, learner=dict(precision='fp32'), frozen_norm=frozen).state_dict()
         changed = {k.split('.')[-1] for k in before if not torch.equal(before[k], after[k])}
         assert 'weight' in changed
         test_eq('running_mean' in changed, not frozen)
@@ -95,24 +97,29 @@ def test_all_terms_of_the_cascade_train():
     with tempfile.TemporaryDirectory() as d:
         n = train_stage(
             naive, dls, 1, d, supervision='both', teacher=teacher, recipe=tsnnet_callback, terms=terms,
-            precision='fp32')
+            learner=dict(precision='fp32'))
         meta = read_card(f'{d}/model.safetensors')['meta']
-        test_eq([meta['recipe'],meta['teacher']], ['tsnnet','tsnnet_student'])
+        test_eq(
+            [meta['recipe']['name'],list(meta['recipe']['weights']),meta['teacher']],
+            ['tsnnet',list(terms),'tsnnet_student'])
+        test_eq(meta['teacher_weights'], fingerprint(teacher))
         assert all(meta['history'][0][k]>0 for k in terms), meta['history']
         test_eq(list(n.state_dict()), list(create_model('tsnnet_naive', max_disp=48).state_dict()))
 
 def test_a_plan_is_carried_out():
     import shutil
-    from unittest.mock import patch
+    from unittest import mock
     from fastai.basics import Learner
     from stereo_kd.evaluation.cost import count_params
     def loaders(pairs, seed):
         return StereoDataLoaders.from_synthetic(
             4, 2, (32,64), seed=seed, bs=dict(two=2, one=1)[pairs], max_disp=48, device='cpu')
-    plan = {'a/first': Step('dtpnet', 'two', 0, 1), 'a/left': Step(
-        'a/first', 'two', 1, 2, teacher='a/first'), 'a/right': Step(
-            'a/first', 'one', 2, 1, frozen_norm=True), 'a/mean': Step('a/left+a/right'),
-            'a/half': Step('a/mean', 'two', 3, 1, teacher='a/mean', prune=2)}
+    plan = {
+        'a/first': Step('dtpnet', 'two', 0, 1),
+        'a/left': Step('a/first', 'two', 1, 2, teacher='a/first'),
+        'a/right': Step('a/first', 'one', 2, 1, frozen_norm=True),
+        'a/mean': Step('a/left+a/right'),
+        'a/half': Step('a/mean', 'two', 3, 1, teacher='a/mean', prune=2)}
     with tempfile.TemporaryDirectory() as d:
         p = Plan(plan, d, loaders, args=dict(dtpnet=dict(max_disp=48, stem=16, width=32)))
         half = p.make('a/half')
@@ -126,7 +133,7 @@ def test_a_plan_is_carried_out():
             [p.kept(k).card['meta']['supervision'] for k in ('a/first','a/left','a/half')],
             ['truth','both','both'])
         for k in list(plan)[:4]: shutil.rmtree(f'{d}/{k}') # what a later checkpoint has made needless
-        with patch.object(Learner, 'fit', side_effect=AssertionError('trained again')):
+        with mock.patch.object(Learner, 'fit', side_effect=AssertionError('trained again')):
             test_eq(p.make('a/half').card, half.card)
         test_eq(p.way('a/half'), ['a/first','a/left','a/right','a/half'])
         test_eq([p.n_steps(k) for k in plan], [2,4,4,0,6])

@@ -23,7 +23,7 @@ class EvaluatedPixels(NamedTuple):
 # %% ../../nbs/81_evaluation.benchmarks.ipynb #53dcd95b
 def evaluated_pixels(
     est:np.ndarray,          # estimate (H,W), px; nan or inf where there is none
-    truth:np.ndarray,        # (H,W), px; nan where unknown or not to be judged
+    truth:np.ndarray,        # (H,W), px; nan where unknown or not evaluated
     objects:np.ndarray=None, # (H,W), above 0 on cars (KITTI 2015)
     ndisp:int=0,             # clip estimates to 0..ndisp (Middlebury); 0: take them as they are
 ) -> EvaluatedPixels:
@@ -41,7 +41,7 @@ def evaluated_pixels(
 
 # %% ../../nbs/81_evaluation.benchmarks.ipynb #07fb3984
 def pool_pixels(
-    parts, # `Judged` of several images
+    parts, # `EvaluatedPixels` of several images
 ) -> EvaluatedPixels:
     "All pixels of a set"
     return EvaluatedPixels(*map(np.concatenate, zip(*parts, strict=True)))
@@ -89,7 +89,7 @@ def middlebury_scores(
 # %% ../../nbs/81_evaluation.benchmarks.ipynb #bc0d2e89
 class Benchmark(NamedTuple):
     "How a benchmark scores"
-    scores:Callable    # of a `Judged`
+    scores:Callable    # of `EvaluatedPixels`
     pooled:bool        # over the pixels of all images, or the mean over images
     main:str           # the figure that ranks methods
 
@@ -103,7 +103,7 @@ benchmarks = {
 # %% ../../nbs/81_evaluation.benchmarks.ipynb #f398a276
 def benchmark_metrics(
     name:str, # one of `benchmarks`
-    parts,    # `Judged` of each image
+    parts,    # `EvaluatedPixels` of each image
 ) -> dict:    # scores of the set
     "The figures of a whole set, by the benchmark's rule"
     b = pick(benchmarks, name, 'benchmark')

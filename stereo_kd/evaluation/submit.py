@@ -7,30 +7,25 @@ __all__ = ['submissions', 'write_submission']
 
 # %% ../../nbs/82_evaluation.submit.ipynb #dedf0c36
 import zipfile
-import cv2, numpy as np
-from pathlib import Path
+import numpy as np
 from ..core import atomic_write, pick
+from ..data.io import encode_kitti, encode_pfm
 
 # %% ../../nbs/82_evaluation.submit.ipynb #53977064
 def _kitti(folder):
-    def files(name, d, method, seconds):
-        x = np.maximum(np.round(d*256), 1).astype(np.uint16)
-        return {f'{folder}{name}.png':cv2.imencode('.png', x)[1].tobytes()}
+    def files(name, d, method, seconds): return {f'{folder}{name}.png':encode_kitti(d)}
     return files
 
-def _pfm(d): return f'Pf\n{d.shape[1]} {d.shape[0]}\n-1.0\n'.encode()+d[::-1].astype('<f4').tobytes()
-
 def _middlebury(name, d, method, seconds):
-    return {f'{name}/disp0{method}.pfm':_pfm(d), f'{name}/time{method}.txt':f'{seconds:.4f}'.encode()}
+    return {f'{name}/disp0{method}.pfm':encode_pfm(d), f'{name}/time{method}.txt':f'{seconds:.4f}'.encode()}
 
 # %% ../../nbs/82_evaluation.submit.ipynb #be84fae2
 def _eth3d(name, d, method, seconds):
-    return {
-        f'low_res_two_view/{name}.pfm':_pfm(d),
-        f'low_res_two_view/{name}.txt':f'runtime {seconds:.4f}'.encode()}
+    folder = 'low_res_two_view'
+    return {f'{folder}/{name}.pfm':encode_pfm(d), f'{folder}/{name}.txt':f'runtime {seconds:.4f}'.encode()}
 
 # %% ../../nbs/82_evaluation.submit.ipynb #434e3465
-# name -> (files of a frame, frames that the server wants or None, largest disparity, whether the runtime is part of it)
+# name -> (files of a frame, frames that the server wants or their number, largest disparity, is the runtime part of it)
 submissions = {
     'kitti2015': (_kitti('disp_0/'), [f'{i:06d}_10' for i in range(200)], 255.99, False),
     'kitti2012': (_kitti(''), [f'{i:06d}_10' for i in range(195)], 255.99, False),
@@ -42,39 +37,53 @@ submissions = {
 def _first(names): return ', '.join(names[:3])+(' ...' if len(names)>3 else '')
 
 # %% ../../nbs/82_evaluation.submit.ipynb #5853ab06
+def _check_names(benchmark, maps, wanted):
+    missing = [n for n in wanted if n not in maps]
+    extra = [n for n in maps if n not in set(wanted)]
+    if missing:
+        raise ValueError(f"{benchmark}: {len(missing)} of {len(wanted)} frames are missing: {_first(missing)}")
+    if extra:
+        raise ValueError(f"{benchmark}: {len(extra)} frames are not part of the test set: {_first(extra)}")
+
+def _check_parts(maps, wanted):
+    parts = {n.rpartition('/')[0] for n in maps}
+    if not parts<={a+b for a in ('training','test') for b in 'QHF'} or len({p[-1:] for p in parts})!=1:
+        names = _first(list(maps))
+        raise ValueError(f"middlebury: frames must be named like testH/SCENE, in one resolution, got {names}")
+    for p in parts:
+        n = sum(k.startswith(p+'/') for k in maps)
+        if n!=wanted: raise ValueError(f"middlebury: {p} has {n} scenes, the server wants {wanted}")
+
+# %% ../../nbs/82_evaluation.submit.ipynb #f185f539
 def _check_frames(benchmark, maps, wanted):
-    if isinstance(wanted, list):
-        missing = [n for n in wanted if n not in maps]
-        extra = [n for n in maps if n not in set(wanted)]
-        if missing:
-            raise ValueError(
-                f"{benchmark}: {len(missing)} of {len(wanted)} frames are missing: {_first(missing)}")
-        if extra:
-            raise ValueError(
-                f"{benchmark}: {len(extra)} frames are not part of the test set: {_first(extra)}")
-    elif benchmark=='middlebury':
-        parts = {n.rpartition('/')[0] for n in maps}
-        if not parts<={a+b for a in ('training','test') for b in 'QHF'} or len({p[-1:] for p in parts})!=1:
-            raise ValueError(
-                f"middlebury: frames must be named like testH/SCENE, in one resolution, got {_first(list(maps))}")
-        for p in parts:
-            n = sum(k.startswith(p+'/') for k in maps)
-            if n!=wanted: raise ValueError(f"middlebury: {p} has {n} scenes, the server wants {wanted}")
+    if isinstance(wanted, list): _check_names(benchmark, maps, wanted)
+    elif benchmark=='middlebury': _check_parts(maps, wanted)
     elif len(maps)!=wanted: raise ValueError(f"{benchmark}: {len(maps)} frames, the server wants {wanted}")
 
 # %% ../../nbs/82_evaluation.submit.ipynb #db4065c4
-def _check_map(benchmark, name, d, size, most):
-    if d.ndim!=2: raise ValueError(f"{benchmark} {name}: a map must be (H,W), got {d.shape}")
+def _check_map(benchmark, name, d, size, largest):
+    here = f"{benchmark} {name}"
+    if d.ndim!=2: raise ValueError(f"{here}: a map must be (H,W), got {d.shape}")
     if size and d.shape!=tuple(size):
-        raise ValueError(f"{benchmark} {name}: the map is {d.shape}, the image {tuple(size)}")
-    if not np.isfinite(d).all():
+        raise ValueError(f"{here}: the map is {d.shape}, the image {tuple(size)}")
+    if unknown := int((~np.isfinite(d)).sum()):
+        raise ValueError(f"{here}: {unknown} pixels are not finite; fill them with fill_background or fill_holes")
+    if d.min()<0 or d.max()>largest:
         raise ValueError(
-            f"{benchmark} {name}: {int((~np.isfinite(d)).sum())} pixels are not finite; fill them with fill_background or fill_holes")
-    if d.min()<0 or d.max()>most:
-        raise ValueError(
-            f"{benchmark} {name}: disparities from {d.min():g} to {d.max():g} px, allowed are 0 to {most:g}")
+            f"{here}: disparities from {d.min():g} to {d.max():g} px, allowed are 0 to {largest:g}")
 
 # %% ../../nbs/82_evaluation.submit.ipynb #2a4cbbc2
+def _check_all(benchmark, maps, seconds, sizes, method):
+    _,wanted,largest,timed = submissions[benchmark]
+    if not method.replace('_', '').replace('-', '').isalnum():
+        raise ValueError(f"method must be letters, digits, _ or -, got {method!r}")
+    _check_frames(benchmark, maps, wanted)
+    for n,d in maps.items():
+        _check_map(benchmark, n, np.asarray(d), sizes.get(n), largest)
+        if timed and not 0<seconds.get(n, 0)<1e6:
+            raise ValueError(f"{benchmark} {n}: the runtime in seconds must be positive, got {seconds.get(n)}")
+
+# %% ../../nbs/82_evaluation.submit.ipynb #f0e498dd
 def write_submission(
     path,              # zip file; replaced only when complete
     benchmark:str,     # kitti2015, kitti2012, middlebury or eth3d
@@ -84,16 +93,10 @@ def write_submission(
     method:str='stereo_kd', # name of the method in Middlebury's files: letters, digits, _ and -
 ):
     "Check all maps, then write the zip"
-    files,wanted,most,timed = pick(submissions, benchmark, 'benchmark')
-    if not method.replace('_', '').replace('-', '').isalnum():
-        raise ValueError(f"method must be letters, digits, _ or -, got {method!r}")
-    _check_frames(benchmark, maps, wanted)
-    for n,d in maps.items():
-        _check_map(benchmark, n, np.asarray(d), (sizes or {}).get(n), most)
-        if timed and not 0<(seconds or {}).get(n, 0)<1e6:
-            raise ValueError(
-                f"{benchmark} {n}: the runtime in seconds must be positive, got {(seconds or {}).get(n)}")
+    files,*_ = pick(submissions, benchmark, 'benchmark')
+    seconds = seconds or {}
+    _check_all(benchmark, maps, seconds, sizes or {}, method)
     with atomic_write(path) as tmp, zipfile.ZipFile(tmp, 'w', zipfile.ZIP_DEFLATED) as z:
         for n,d in maps.items():
-            for file,data in files(n, np.asarray(d, np.float32), method, (seconds or {}).get(n)).items():
+            for file,data in files(n, np.asarray(d, np.float32), method, seconds.get(n)).items():
                 z.writestr(file, data)

@@ -24,7 +24,8 @@ def sgbm_settings(
     mode:str='hh',    # one of `sgbm_modes`
 ) -> dict:            # arguments of `cv2.StereoSGBM_create`
     "All settings of the baseline"
-    if mode not in sgbm_modes: raise ValueError(f"unknown mode {mode!r}; use one of {', '.join(sgbm_modes)}")
+    if mode not in sgbm_modes:
+        raise ValueError(f"unknown mode {mode!r} of SGBM; use one of {', '.join(sgbm_modes)}")
     if not 0<=min_disp<max_disp:
         raise ValueError(f"the range needs 0 <= min_disp < max_disp, got {min_disp} and {max_disp}")
     block = 5

@@ -10,6 +10,7 @@ import torch
 from functools import partial
 from torch import Tensor
 from ..kernels.losses import fused_sum
+from ..models.base import get_map
 from ..models.regression import pixel_mean
 
 # %% ../../nbs/41_losses.response.ipynb #87df8dd6
@@ -28,7 +29,7 @@ def tempered_kl(
     teacher:Tensor, # scores (B,D,...)
     tau:float=1.,   # temperature t
 ) -> Tensor:        # (B,...), 0 where equal
-    "KL divergence of the student from the teacher (Hinton et al.), times `tau**2` to keep the gradient's size"
+    "KL divergence of the student from the teacher (Hinton et al.), times `tau**2` to keep its gradient"
     logp,logq = ((s.float()/tau).log_softmax(1) for s in (student,teacher))
     return (logq.exp()*(logq-logp)).sum(1)*tau**2
 
@@ -42,8 +43,8 @@ class ResponseLoss:
         masked:bool=False,   # only where there is truth
     ): self.max_disp,self.distance,self.at,self.masked = max_disp,distance,at,masked
 
-    def __call__(self, student, teacher, valid, tau=1.):
-        pair = [student.aggregation[-1],teacher.aggregation[-1].detach()]
+    def __call__(self, student, teacher, disp, valid, tau=1.):
+        pair = [get_map(student, 'aggregation'),get_map(teacher, 'aggregation').detach()]
         valid = valid if self.masked else torch.ones_like(valid)
         return pixel_mean(
             lambda p,q: self.distance(p, q, tau), pair, [], valid, self.max_disp, self.at,

@@ -9,6 +9,7 @@ __all__ = ['bin_cross_entropy', 'SupervisedLoss']
 import torch
 import torch.nn.functional as F
 from functools import partial
+from fastcore.basics import patch
 from torch import Tensor
 from ..kernels.losses import fused_sum
 from ..models.regression import disparity_tail, pixel_mean, soft_argmax
@@ -29,6 +30,7 @@ def bin_cross_entropy(
 # %% ../../nbs/40_losses.supervised.ipynb #7372171a
 class SupervisedLoss:
     "`ce` times cross-entropy on bins plus `l1` times smooth-L1, averaged over outputs"
+    stage = 'aggregation' # as far as a network has to be run for it
     def __init__(self,
         max_disp:int=192, # D of the network
         weights=(1.,),    # per output, weakest first
@@ -50,9 +52,13 @@ class SupervisedLoss:
             bin_cross_entropy, [scores], [disp], valid, self.max_disp, 'full',
             partial(fused_sum, 'ce')) if self.ce else loss
 
-    def __call__(self, out, disp, valid):
-        n = len(out.aggregation)
-        if n not in (1,len(self.weights)): raise ValueError(f"{n} outputs for {len(self.weights)} weights")
-        w = self.weights[-n:] if n>1 else (1.,)
-        losses = [self.one(s, disp, valid) for s in out.aggregation]
-        return sum(a*l for a,l in zip(w, losses, strict=True))/sum(w)
+# %% ../../nbs/40_losses.supervised.ipynb #730a5e42
+@patch
+def __call__(self:SupervisedLoss, out, disp, valid):
+    n = len(out.aggregation)
+    if not n:
+        raise ValueError("this loss needs scores over disparity bins, which the network does not give")
+    if n not in (1,len(self.weights)): raise ValueError(f"{n} outputs for {len(self.weights)} weights")
+    w = self.weights[-n:] if n>1 else (1.,)
+    losses = [self.one(s, disp, valid) for s in out.aggregation]
+    return sum(a*l for a,l in zip(w, losses, strict=True))/sum(w)

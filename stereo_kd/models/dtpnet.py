@@ -8,9 +8,10 @@ __all__ = ['SHARPNESS', 'DTPFeatures', 'DTPnet']
 # %% ../../nbs/30_models.dtpnet.ipynb #08031579
 import torch
 import torch.nn.functional as F
+from fastcore.basics import patch
 from torch import nn
 from .base import StereoNet
-from .cost_volume import correlation_volume
+from .cost_volume import cosine_volume
 from .regression import expand_bins
 from .layers import ConvBN, FirstBlock, Hourglass2D, MobileV1, MobileV2
 
@@ -61,22 +62,24 @@ class DTPnet(StereoNet):
             ConvBN(hidden, hidden, 1, act=nn.ReLU()), ConvBN(hidden, n, 1))
         self.hourglass = Hourglass2D(n)
         self.score = nn.Conv2d(n if self.c2d else 2*n, max_disp, 1)
-        if not self.c2d:
-            # starts as a block matcher
+        if not self.c2d: # starts as a block matcher
             self.score.weight.data[:,n:,0,0] = expand_bins(torch.eye(n)[...,None], max_disp)[...,0].T
 
-    def features(self, image):
-        f = self.extract(image)
-        return f if self.c2d else f+[F.normalize(self.match(f[-1]).float(), dim=1)]
-
-    def cost_volume(self, left, right):
-        if self.c2d: return self.mix(torch.cat([left[-1],right[-1]], 1))
-        # sharpened cosine
-        return SHARPNESS*left[-1].shape[1]*correlation_volume(left[-1], right[-1], self.max_disp//4)
-
-    def aggregation(self, volume, left, extras):
-        if self.c2d: return [self.score(self.hourglass(volume))]
-        hg = self.hourglass(self.mix(torch.cat([volume,left[-2]], 1)))
-        return [self.score(torch.cat([hg,volume], 1))]
-
     def bins(self): return [self.score, self.mix[-1][0]] if self.c2d else [self.score]
+
+# %% ../../nbs/30_models.dtpnet.ipynb #50112cb5
+@patch
+def features(self:DTPnet, image, extras):
+    maps = self.extract(image)
+    return maps if self.c2d else [*maps, F.normalize(self.match(maps[-1]).float(), dim=1)]
+
+@patch
+def cost_volume(self:DTPnet, left, right, extras):
+    if self.c2d: return self.mix(torch.cat([left[-1],right[-1]], 1))
+    return cosine_volume(left[-1], right[-1], self.max_disp//4, SHARPNESS)
+
+@patch
+def aggregation(self:DTPnet, volume, left, right, extras, all_outputs):
+    if self.c2d: return [self.score(self.hourglass(volume))]
+    hg = self.hourglass(self.mix(torch.cat([volume,left[-2]], 1)))
+    return [self.score(torch.cat([hg,volume], 1))]

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['DilatedDepthwise', 'StridedPointwise', 'ConvBN', 'MobileV1', 'MobileV2', 'FirstBlock', 'Hourglass2D', 'inplace_relu',
-           'BasicBlock', 'ResidualTrunk', 'init_convs', 'MobileFeatures', 'classifier']
+           'BasicBlock', 'ResidualTrunk', 'init_convs', 'MobileFeatures', 'classifier', 'residual_pair']
 
 # %% ../../nbs/22_models.layers.ipynb #08031579
 import math
@@ -192,3 +192,10 @@ def classifier(
 ) -> nn.Module:
     "Two 3x3 convolutions from an hourglass' output to scores"
     return nn.Sequential(ConvBN(ni, n, 3, act=nn.ReLU()), nn.Conv2d(n, out, 3, padding=1, bias=False))
+
+# %% ../../nbs/22_models.layers.ipynb #d702ff4a
+def residual_pair(
+    n:int, # channels
+) -> nn.Module:
+    "Two inverted residuals around a ReLU, in front of the hourglasses"
+    return nn.Sequential(MobileV2(n,n,1,3), nn.ReLU(), MobileV2(n,n,1,3))

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import nn, Tensor
 from .base import StereoNet
 from .cost_volume import interlaced_volume
-from .layers import classifier, init_convs, ConvBN, Hourglass2D, MobileFeatures, MobileV2
+from .layers import ConvBN, Hourglass2D, MobileFeatures, classifier, init_convs, residual_pair
 
 # %% ../../nbs/27_models.mobilestereonet.ipynb #b4613503
 class FoldedVolume(nn.Module):
@@ -71,23 +71,22 @@ class MobileStereoNet2D(StereoNet):
             *[ConvBN(a, b, 1, act=nn.ReLU()) for a,b in ((320,256),(256,128),(128,64))],
             nn.Conv2d(64, 32, 1))
         self.volume = FoldedVolume(n)
-        self.dres0,self.dres1 = (
-            nn.Sequential(MobileV2(n,n,1,3), nn.ReLU(), MobileV2(n,n,1,3)) for _ in range(2))
+        self.dres0,self.dres1 = (residual_pair(n) for _ in range(2))
         self.hourglasses = nn.ModuleList(Hourglass2D(n) for _ in range(3))
         self.classifiers = nn.ModuleList(classifier(n, n, n) for _ in range(4))
         init_convs(self)
 
-    def features(self, image):
+    def features(self, image, extras):
         f = self.extract(image)
         return f+[self.match(f[-1])]
 
-    def cost_volume(self, left, right): return self.volume(left[-1], right[-1])
+    def cost_volume(self, left, right, extras): return self.volume(left[-1], right[-1])
 
-    def aggregation(self, volume, left, extras):
+    def aggregation(self, volume, left, right, extras, all_outputs):
         x = F.relu(self.dres0(volume))
         outs = [x+self.dres1(x)]
         for hg in self.hourglasses: outs.append(hg(outs[-1]))
         pairs = list(zip(self.classifiers, outs, strict=True))
-        return [c(o) for c,o in (pairs if self.training else pairs[-1:])]
+        return [c(o) for c,o in (pairs if all_outputs else pairs[-1:])]
 
     def bins(self): return [c[-1] for c in self.classifiers]

@@ -29,11 +29,8 @@ class SPP(nn.Module):
     def forward(self, x):
         size = x.shape[-2:]
         pooled = (F.avg_pool2d(x, [min(k,n) for n in size]) for k in self.sizes)
-        return torch.cat(
-            [
-                F.interpolate(m(p), size=size, mode='bilinear', align_corners=False) for m,
-                p in zip(self.mix, pooled, strict=True)],
-            1)
+        def enlarge(m): return F.interpolate(m, size=size, mode='bilinear', align_corners=False)
+        return torch.cat([enlarge(m(p)) for m,p in zip(self.mix, pooled, strict=True)], 1)
 
 # %% ../../nbs/25_models.psmnet.ipynb #dc8f5288
 class PSMNet(StereoNet):
@@ -60,6 +57,7 @@ class PSMNet(StereoNet):
 @patch
 def features(self:PSMNet,
     image:Tensor, # (B,3,H,W), H and W multiples of 16
+    extras:dict,  # not used here
 ) -> list:        # (B,c,H/2,W/2), (B,2c,H/4,W/4), two of (B,4c,H/4,W/4), and (B,c,H/4,W/4) for matching
     "Residual maps, and the map that is compared"
     maps = self.trunk(image)
@@ -70,6 +68,7 @@ def features(self:PSMNet,
 def cost_volume(self:PSMNet,
     left:list,  # left features, the last is compared
     right:list, # right features
+    extras:dict, # not used here
 ) -> Tensor:    # (B,2c,D/4,H/4,W/4)
     "Both feature vectors for every candidate"
     return concat_volume(left[-1], right[-1], self.max_disp//4)
@@ -79,8 +78,10 @@ def cost_volume(self:PSMNet,
 def aggregation(self:PSMNet,
     volume:Tensor, # (B,2c,D/4,H/4,W/4)
     left:list,     # left features; not used here
+    right:list,    # right features; not used here
     extras:dict,   # not used here
-) -> list:         # scores (B,D/4,H/4,W/4): three in training, the weakest first; in eval the last one
+    all_outputs:bool, # the scores of all three hourglasses
+) -> list:         # scores (B,D/4,H/4,W/4): the weakest first; the last one alone unless all are wanted
     "Three stacked hourglasses with summed heads"
     first = self.dres0(volume)
     first = first+self.dres1(first)
@@ -89,7 +90,7 @@ def aggregation(self:PSMNet,
         x,pre,post = hourglass(x, skip, post)
         x,skip = x+first,(pre if skip is None else skip)
         scores.append(head(x)[:,0]+(scores[-1] if scores else 0))
-    return scores if self.training else scores[-1:]
+    return scores if all_outputs else scores[-1:]
 
 # %% ../../nbs/25_models.psmnet.ipynb #4b60228c
 @patch

@@ -119,7 +119,7 @@ def pixel_mean(
     valid:Tensor,   # (B,H,W) bool, pixels that count
     max_disp:int,   # D
     at:str='sampled', # 'full', 'sampled' or 'quarter'
-    kernel=None,    # the sum of `fn` with weights, as a function of (scores, maps, weights (B,H,W), max_disp), for 'full' on a CPU
+    kernel=None,    # 'full' on a CPU: weighted sum of `fn`, from (scores, maps, weights (B,H,W), max_disp)
 ) -> Tensor:        # scalar; 0 with a gradient if no pixel is valid
     "Mean of a per-pixel loss over valid pixels"
     if at not in ('full','sampled','quarter'):

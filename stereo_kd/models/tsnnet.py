@@ -15,7 +15,7 @@ from torch import nn, Tensor
 from ..core import pick
 from .base import StereoNet
 from .cost_volume import correlation_volume
-from .layers import classifier, ConvBN, Hourglass2D, MobileFeatures, MobileV2
+from .layers import residual_pair, classifier, ConvBN, Hourglass2D, MobileFeatures, MobileV2
 
 # %% ../../nbs/26_models.tsnnet.ipynb #4755fe08
 class LoopedVolume(nn.Module):
@@ -121,6 +121,13 @@ def _matching(form, ni, kernel):
             nn.Sequential(
                 nn.ReLU(), nn.BatchNorm2d(ni), conv(ni,32)), 32)), form, 'form of the matching layers')()
 
+# %% ../../nbs/26_models.tsnnet.ipynb #47222819
+def _learned_volume(form, channels, bins):
+    "The layers of a learned volume; None for one without weights"
+    hidden = (32,16) if channels>16 else (16,)
+    forms = dict(interlaced=lambda: InterlacedVolume(channels, hidden, bins), correlation=lambda: None, cosine=lambda: None)
+    return pick(forms, form, 'cost_volume')()
+
 # %% ../../nbs/26_models.tsnnet.ipynb #19d5a05a
 class TSNnet(StereoNet):
     "The Teacher of TSNnet, and by other arguments its Student and Naive"
@@ -131,30 +138,24 @@ class TSNnet(StereoNet):
         blocks=(3,16,3,3),            # mobile blocks in them
         matching:str='teacher',       # layers in front of the volume: 'teacher', 'student' or 'naive'
         kernel:int=1,                 # of these layers
-        cost_volume:str='interlaced', # learned; 'correlation' is the mean of products, 'cosine' that of normalised vectors
+        cost_volume:str='interlaced', # learned; or 'correlation', 'cosine' (of normalised vectors)
         hourglasses:int=3,            # in series
         deep_supervision:bool=True,   # in training also the scores before each hourglass
         skip:bool=False,              # the classifiers also see the volume
         full_bins:bool=False,         # a score per px instead of one per 4 px
     ):
         super().__init__(max_disp)
-        if cost_volume not in ('interlaced','correlation','cosine'):
-            raise ValueError(
-                f"cost_volume must be 'interlaced', 'correlation' or 'cosine', got {cost_volume!r}")
         n,self.skip,self.cosine = max_disp//4,skip,cost_volume=='cosine'
         if deep_supervision: self.supervised_weights = (.5,)*(hourglasses-1)+(.7,1.)
         self.extract = MobileFeatures(stem, widths, blocks)
         self.match,self.channels = _matching(matching, sum(widths[1:]), kernel)
-        self.volume = InterlacedVolume(
-            self.channels, (32,16) if self.channels>16 else (16,), n) if cost_volume=='interlaced' else None
+        self.volume = _learned_volume(cost_volume, self.channels, n)
         self.matching = 'kept' if self.volume else 'free'
-        self.coarse = CoarseHead(n)
-        self.dres0,self.dres1 = (
-            nn.Sequential(MobileV2(n,n,1,3), nn.ReLU(), MobileV2(n,n,1,3)) for _ in range(2))
+        self.coarse,outputs = CoarseHead(n),max_disp if full_bins else n
+        self.dres0,self.dres1 = (residual_pair(n) for _ in range(2))
         self.hourglasses = nn.ModuleList(Hourglass2D(n) for _ in range(hourglasses))
         self.classifiers = nn.ModuleList(
-            classifier(2*n if skip else n, n, max_disp if full_bins else n)
-            for _ in self.supervised_weights)
+            classifier(2*n if skip else n, n, outputs) for _ in self.supervised_weights)
 
 # %% ../../nbs/26_models.tsnnet.ipynb #f0ba4bf5
 tsnnet_teacher = TSNnet
@@ -167,12 +168,12 @@ tsnnet_naive = partial(
 from fastcore.basics import patch
 
 @patch
-def features(self:TSNnet, image):
+def features(self:TSNnet, image, extras):
     f = self.extract(image)
     return f+[self.match(f[-1])]
 
 @patch
-def cost_volume(self:TSNnet, left, right):
+def cost_volume(self:TSNnet, left, right, extras):
     if self.volume is not None: return self.volume(left[-1], right[-1])
     l,r = (_wide(v[-1]) for v in (left,right))
     if self.cosine: l,r = (F.normalize(v, dim=1) for v in (l,r))
@@ -181,7 +182,7 @@ def cost_volume(self:TSNnet, left, right):
 
 # %% ../../nbs/26_models.tsnnet.ipynb #244ccab1
 @patch
-def aggregation(self:TSNnet, volume, left, extras):
+def aggregation(self:TSNnet, volume, left, right, extras, all_outputs):
     extras['coarse'] = self.coarse(volume)
     attention = self.coarse.attention(extras['coarse'])
     x = F.relu(self.dres0(volume))
@@ -190,9 +191,8 @@ def aggregation(self:TSNnet, volume, left, extras):
     outs = [o*attention for o in outs[-len(self.classifiers):]]
     extras['hourglass'] = outs[-1]
     pairs = list(zip(self.classifiers, outs, strict=True))
-    return [
-        c(torch.cat([o,volume], 1) if self.skip else o) for c,
-        o in (pairs if self.training else pairs[-1:])]
+    def seen(o): return torch.cat([o,volume], 1) if self.skip else o
+    return [c(seen(o)) for c,o in (pairs if all_outputs else pairs[-1:])]
 
 # %% ../../nbs/26_models.tsnnet.ipynb #92d028d3
 @patch

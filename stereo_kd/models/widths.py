@@ -51,7 +51,8 @@ def _check(name, module, numbers):
         isinstance(n, int) and n>0 for n in numbers)
     if not whole or (len(numbers)==3 and (numbers[0]%numbers[2] or numbers[1]%numbers[2])):
         raise ValueError(
-            f"widths of {name!r} must be {len(fields)} positive whole numbers ({', '.join(fields)}), got {numbers!r}")
+            f"widths of {name!r} must be {len(fields)} positive whole numbers ({', '.join(fields)}), "
+            f"got {numbers!r}")
 
 # %% ../../nbs/38_models.widths.ipynb #009f08cb
 def apply_widths(

@@ -9,6 +9,7 @@ __all__ = ['renew_opt', 'PruneCallback']
 from itertools import islice
 from fastai.basics import Callback, Learner
 from fastai.callback.core import TrainEvalCallback
+from fastcore.basics import patch
 from ..models.widths import apply_widths, widths
 from .loop import prune_step, recalibrate
 
@@ -24,7 +25,8 @@ def renew_opt(
     held = {id(p) for group in learn.opt.param_lists for p in group}
     if any(p.requires_grad and id(p) not in held for p in learn.model.parameters()):
         raise ValueError(
-            "opt_func is a finished optimiser, which cannot take over the pruned parameters; pass a function that makes one")
+            "opt_func is a finished optimiser, which cannot take over the pruned parameters; pass a "
+            "function that makes one")
 
 # %% ../../nbs/52_prune.callback.ipynb #49be0f48
 class PruneCallback(Callback):
@@ -40,20 +42,8 @@ class PruneCallback(Callback):
         original:dict=None, # `widths` of the unpruned network; those when the Learner is made if None
         **kwargs            # for `prune_step`: of, round_to, importance, size
     ):
-        self.ratio,self.steps,self.start,self.every,self.calibrate,self.stop = ratio,steps,start,every,calibrate,stop
-        self.original,self.kwargs,self.rows = original,kwargs,[]
-
-    def after_create(self): self.original = self.original or widths(self.model)
-    def before_fit(self):
-        self.after_create() # for a callback that was added later
-        self.run = not hasattr(self.learn, 'lr_finder')
-    def before_train(self):
-        k,rest = divmod(self.epoch-self.start, self.every)
-        if rest or not 0<=k<self.steps or (self.stop and self.stop(self.model)): return
-        report = prune_step(self.model, self.ratio, step=k+1, original=self.original, **self.kwargs)
-        if self.calibrate: recalibrate(self.model, islice(self.dls.train, self.calibrate))
-        renew_opt(self.learn)
-        self.rows.append(dict(step=k+1, epoch=self.epoch, **report))
+        self.ratio,self.steps,self.start,self.every = ratio,steps,start,every
+        self.calibrate,self.stop,self.original,self.kwargs,self.rows = calibrate,stop,original,kwargs,[]
 
     def state_dict(self): return dict(widths=widths(self.model), original=self.original, rows=self.rows)
     def load_state_dict(self, state):
@@ -62,11 +52,20 @@ class PruneCallback(Callback):
         self.original,self.rows = state['original'],state['rows']
         renew_opt(self.learn)
 
-# %% ../../nbs/52_prune.callback.ipynb #ce3d1806
-class _Probe(Callback):
-    "Note the number of parameters at three moments of each epoch"
-    def before_fit(self): self.sizes = []
-    def note(self): self.sizes.append(sum(p.numel() for p in self.model.parameters()))
-    def before_train(self): self.note()
-    def before_validate(self): self.note()
-    def after_validate(self): self.note()
+# %% ../../nbs/52_prune.callback.ipynb #8d1567f5
+@patch
+def after_create(self:PruneCallback): self.original = self.original or widths(self.model)
+
+@patch
+def before_fit(self:PruneCallback):
+    self.after_create() # for a callback that was added later
+    self.run = not hasattr(self.learn, 'lr_finder')
+
+@patch
+def before_train(self:PruneCallback):
+    k,rest = divmod(self.epoch-self.start, self.every)
+    if rest or not 0<=k<self.steps or (self.stop and self.stop(self.model)): return
+    report = prune_step(self.model, self.ratio, step=k+1, original=self.original, **self.kwargs)
+    if self.calibrate: recalibrate(self.model, islice(self.dls.train, self.calibrate))
+    renew_opt(self.learn)
+    self.rows.append(dict(step=k+1, epoch=self.epoch, **report))

@@ -7,55 +7,90 @@ __all__ = ['CachedTeacher']
 
 # %% ../../nbs/58_train.cache.ipynb #c61f4d79
 import json, torch
+from fastcore.basics import patch
 from pathlib import Path
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import nn
+from torch import nn, Tensor
 from ..core import atomic_write, fingerprint
-from ..models.base import get_map, StereoOutput, STAGES
+from ..models.base import STAGES, StereoOutput, get_map
 
 # %% ../../nbs/58_train.cache.ipynb #12ab164a
 class CachedTeacher(nn.Module):
     "A teacher that remembers; for `DistillCallback`"
     def __init__(self,
-        teacher:nn.Module,     # a `StereoNet`
-        folder,                # where its answers are kept
-        data:str,              # what the indices mean: source, size, seed, augmentation
-        maps=('aggregation',), # what is kept, see `get_map`
+        teacher:nn.Module, # a `StereoNet`
+        folder,            # where its answers are kept
+        data:str,          # what the indices mean: source, size, seed, augmentation
+        maps=None,         # names of what is kept, see `get_map`; the teacher's answer if None
     ):
         super().__init__()
-        self.teacher,self.folder,self.maps,self.asked,self.max_disp = teacher,Path(folder),tuple(maps),0,teacher.max_disp
+        self.teacher,self.folder,self.maps = teacher,Path(folder),tuple(maps or [teacher.answer])
+        self.max_disp,self.asked = teacher.max_disp,0
         self.spec = getattr(teacher, 'spec', dict(name=type(teacher).__name__))
-        about = dict(teacher=fingerprint(teacher), data=data, maps=list(self.maps))
-        file = self.folder/'about.json'
-        if file.exists() and (known:=json.loads(file.read_text()))!=about:
-            raise ValueError(
-                f"{self.folder} holds the answers of another teacher or other data: {', '.join(k for k in about if about[k]!=known.get(k))} differ; use another folder")
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with atomic_write(file) as tmp: tmp.write_text(json.dumps(about))
+        self._claim(dict(teacher=fingerprint(teacher), data=data, maps=list(self.maps)))
 
-    def _file(self, i): return self.folder/f'{i//1000:06d}'/f'{i}.safetensors'
-    def _read(self, i):
-        try:
-            with safe_open(self._file(i), 'pt') as f: return {k:f.get_tensor(k) for k in self.maps}
-        except (FileNotFoundError, SafetensorError): return None # damaged is as good as missing
-    def _write(self, i, maps):
-        self._file(i).parent.mkdir(exist_ok=True)
-        with atomic_write(self._file(i)) as tmp: save_file(maps, tmp)
+    def freeze(self):
+        self.teacher.freeze()
+        return self.eval()
 
-    def forward(self, left, right, upto='aggregation', indices=None):
-        if indices is None:
-            raise ValueError(
-                "a CachedTeacher must be told the indices of the pairs; DistillCallback does, with loaders of StereoDataLoaders")
-        known = [self._read(i) for i in indices]
-        if todo:=[k for k,m in enumerate(known) if m is None]:
-            self.asked += len(todo)
-            out = self.teacher(left[todo], right[todo], upto='aggregation')
-            new = {n:get_map(out, n).half().cpu() for n in self.maps}
-            for j,k in enumerate(todo):
-                known[k] = {n:new[n][j].contiguous() for n in self.maps}
-                self._write(indices[k], known[k])
-        # autocast on a CPU cannot stack half precision
-        got = {n:torch.stack([m[n].float() for m in known]).to(left.device) for n in self.maps}
-        return StereoOutput(
-            [[],got.pop('cost_volume', []),[got.pop('aggregation')] if 'aggregation' in got else [],[],got])
+# %% ../../nbs/58_train.cache.ipynb #fbfd1ea3
+@patch
+def _claim(self:CachedTeacher, about):
+    "Write down whose answers a folder holds; refuse one that holds others"
+    file = self.folder/'about.json'
+    known = json.loads(file.read_text()) if file.exists() else about
+    if differing := [k for k in about if about[k]!=known.get(k)]:
+        raise ValueError(f"{self.folder} holds the answers of another teacher or other data: "
+                         f"{', '.join(differing)} differ; use another folder")
+    self.folder.mkdir(parents=True, exist_ok=True)
+    with atomic_write(file) as tmp: tmp.write_text(json.dumps(about))
+
+# %% ../../nbs/58_train.cache.ipynb #5d4aa2e1
+@patch
+def _file(self:CachedTeacher, i): return self.folder/f'{i//1000:06d}'/f'{i}.safetensors'
+
+@patch
+def _read(self:CachedTeacher, i):
+    try:
+        with safe_open(self._file(i), 'pt') as f: return {k:f.get_tensor(k) for k in self.maps}
+    except (FileNotFoundError, SafetensorError): return None # damaged is as good as missing
+
+@patch
+def _write(self:CachedTeacher, i, maps):
+    self._file(i).parent.mkdir(exist_ok=True)
+    with atomic_write(self._file(i)) as tmp: save_file(maps, tmp)
+
+# %% ../../nbs/58_train.cache.ipynb #3f9965e9
+@patch
+def _ask(self:CachedTeacher, left, right):
+    "Maps of pairs that are not known, on the CPU"
+    stages = [n.split('.')[0] for n in self.maps]
+    upto = max((s if s in STAGES else 'aggregation' for s in stages), key=STAGES.index)
+    indexed = any('.' in n for n in self.maps if n.split('.')[0] in ('aggregation','disparity'))
+    out = self.teacher(left, right, upto=upto, all_outputs=indexed)
+    maps = {n:get_map(out, n).cpu() for n in self.maps}
+    return {n:m.float() if n.startswith('disparity') else m.half() for n,m in maps.items()}
+
+# %% ../../nbs/58_train.cache.ipynb #4d9e07e9
+@patch
+def forward(self:CachedTeacher,
+    left:Tensor,   # (B,3,H,W)
+    right:Tensor,  # same shape
+    indices=None,  # of the pairs, one for each
+    **kwargs       # how far a teacher would be run: what is kept has been decided
+) -> StereoOutput: # its `extras` hold the maps under their names
+    "What the teacher said of these pairs; it is asked for those that are not known"
+    if indices is None:
+        raise ValueError("a CachedTeacher must be told the indices of the pairs; "
+                         "DistillCallback does, with loaders of StereoDataLoaders")
+    known = [self._read(i) for i in indices]
+    if todo := [k for k,m in enumerate(known) if m is None]:
+        self.asked += len(todo)
+        new = self._ask(left[todo], right[todo])
+        for j,k in enumerate(todo):
+            known[k] = {n:new[n][j].contiguous() for n in self.maps}
+            self._write(indices[k], known[k])
+    # autocast on a CPU cannot stack half precision
+    maps = {n:torch.stack([m[n].float() for m in known]).to(left.device) for n in self.maps}
+    return StereoOutput([[],[],[],[],maps])

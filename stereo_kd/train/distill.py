@@ -7,10 +7,11 @@ __all__ = ['Term', 'ramp', 'DistillCallback']
 
 # %% ../../nbs/60_train.distill.ipynb #f9c54718
 import torch
-from fastai.basics import Callback, DataLoader
+from fastai.basics import Callback
 from fastai.callback.schedule import sched_lin
 from fastai.callback.training import GradientAccumulation
-from torch import nn, Tensor
+from fastcore.basics import patch
+from torch import nn
 from .cache import CachedTeacher
 from ..models.base import STAGES
 
@@ -18,17 +19,21 @@ from ..models.base import STAGES
 class Term:
     "One place where a student learns from its teacher"
     def __init__(self,
-        loss,                     # `loss(student_out, teacher_out, valid, **settings)` -> scalar
-        stage:str='aggregation',  # last stage of the teacher that the loss looks at
+        loss,                     # `loss(student_out, teacher_out, disp, valid, **settings)` -> scalar
+        stage:str='aggregation',  # last stage that the loss looks at, of both networks
         weight:float=1.,          # of this term
         name:str='kd',            # column in the history
-        schedules:dict=None,      # setting -> function of training progress in [0,1]; 'weight' scales the weight
+        schedules:dict=None,      # setting -> function of progress in [0,1]; 'weight' scales the weight
+        all_outputs:bool=False,   # the loss looks at weaker outputs of the teacher too
     ):
         if stage not in STAGES: raise ValueError(f"stage must be one of {STAGES}, got {stage!r}")
-        self.loss,self.stage,self.weight,self.name,self.schedules = loss,stage,weight,name,schedules or {}
-    def __call__(self, student, teacher, valid, progress):
-        s = {k:f(progress) for k,f in self.schedules.items()}
-        return s.pop('weight', 1.)*self.weight*self.loss(student, teacher, valid, **s)
+        self.loss,self.stage,self.weight,self.name = loss,stage,weight,name
+        self.schedules,self.all_outputs = schedules or {},all_outputs
+
+    def __call__(self, student, teacher, disp, valid, progress):
+        settings = {k:f(progress) for k,f in self.schedules.items()}
+        scale = settings.pop('weight', 1.)*self.weight
+        return scale*self.loss(student, teacher, disp, valid, **settings)
 
 # %% ../../nbs/60_train.distill.ipynb #f497fd24
 def ramp(
@@ -43,55 +48,64 @@ class DistillCallback(Callback):
     "Train on `supervised_weight*loss + terms`; record each term apart"
     order,run_valid = GradientAccumulation.order-1,False # inside autocast, before any scaling of the loss
     def __init__(self,
-        teacher:nn.Module,           # takes the same inputs as the student
+        teacher:nn.Module,           # takes the same inputs as the student; has `freeze`, as a `StereoNet`
         terms,                       # a list of `Term`
         supervised_weight:float=1.,  # of the loss on truth; 0 learns from the teacher only
     ):
         self.teacher,self.terms,self.supervised_weight = teacher,list(terms),supervised_weight
+        names = [t.name for t in self.terms]
+        if len(set(names))<len(names):
+            raise ValueError(f"each term needs a name of its own, got {', '.join(names)}")
         self.upto = max((t.stage for t in self.terms), key=STAGES.index, default='features')
+        self.all_outputs = any(t.all_outputs for t in self.terms)
         self.adapters = nn.ModuleList(t.loss for t in self.terms if isinstance(t.loss, nn.Module))
 
-    def before_fit(self):
-        self.teacher.to(self.dls.device).eval().requires_grad_(False)
-        self.adapters.to(self.dls.device).train()
-        self._join()
-    def before_train(self):
-        self.sums,self.count = {t.name:0. for t in self.terms},0
-        self._join()
-    def _join(self):
-        "Have the optimiser train the adapters too; it may be a new one"
-        group = self.opt.param_lists[-1]
-        for p in self.adapters.parameters():
-            if not any(p is q for q in group): group.append(p)
-    def _pairs(self):
-        return dict(
-            indices=self.dl.batch_indices(self.iter)) if isinstance(self.teacher, CachedTeacher) else {}
     def state_dict(self): return self.adapters.state_dict()
     def load_state_dict(self, state): self.adapters.load_state_dict(state)
-    def after_loss(self):
-        if not self.terms: return
-        with torch.no_grad(): taught = self.teacher(*self.xb, upto=self.upto, **self._pairs())
-        losses = {t.name: t(self.pred, taught, self.yb[1], self.pct_train) for t in self.terms}
-        # `learn.loss` stays the loss on truth
-        self.learn.loss_grad = self.supervised_weight*self.loss_grad+sum(losses.values())
-        for k,v in losses.items(): self.sums[k] += v.detach()
-        self.count += 1
 
     @property
     def means(self): # dict of floats
         "Mean of each term over the epoch so far"
         return {k:float(v)/max(1,self.count) for k,v in self.sums.items()}
 
-# %% ../../nbs/60_train.distill.ipynb #379afad8
-class _Line(nn.Module):
-    "A one-weight stand-in for a network: its only score map is `weight*left`"
-    def __init__(self, w):
-        super().__init__()
-        self.weight,self.calls = nn.Parameter(torch.tensor(w)),[]
-    def forward(self, left, right, upto='disparity'):
-        self.calls.append((upto, self.training, torch.is_grad_enabled()))
-        return [self.weight*left]
+# %% ../../nbs/60_train.distill.ipynb #f3e1b0f1
+@patch
+def before_fit(self:DistillCallback):
+    mine = {id(p) for p in self.model.parameters()}
+    if shared := [n for n,p in self.teacher.named_parameters() if id(p) in mine]:
+        raise ValueError(
+            f"teacher and student share {shared[0]}: the teacher would freeze its student; pass a copy")
+    self.teacher.to(self.dls.device).freeze()
+    self.adapters.to(self.dls.device).train()
+    self._join()
 
-class _Pairs(DataLoader):
-    "A loader of `(left, right, disp, valid)`"
-    n_inp = 2
+@patch
+def before_train(self:DistillCallback):
+    self.sums,self.count = {t.name:0. for t in self.terms},0
+    self._join()
+
+@patch
+def _join(self:DistillCallback):
+    "Have the optimiser train the adapters too; it may be a new one"
+    group = self.opt.param_lists[-1]
+    for p in self.adapters.parameters():
+        if not any(p is q for q in group): group.append(p)
+
+# %% ../../nbs/60_train.distill.ipynb #aa1a58b7
+@patch
+@torch.no_grad()
+def _teach(self:DistillCallback):
+    "What the teacher says of the present batch"
+    asked = dict(upto=self.upto, all_outputs=self.all_outputs)
+    if isinstance(self.teacher, CachedTeacher): asked['indices'] = self.dl.batch_indices(self.iter)
+    return self.teacher(*self.xb[:2], **asked)
+
+@patch
+def after_loss(self:DistillCallback):
+    if not self.terms: return
+    taught = self._teach()
+    losses = {t.name: t(self.pred, taught, *self.yb, self.pct_train) for t in self.terms}
+    # `learn.loss` stays the loss on truth
+    self.learn.loss_grad = self.supervised_weight*self.loss_grad+sum(losses.values())
+    for k,v in losses.items(): self.sums[k] += v.detach()
+    self.count += 1

@@ -10,13 +10,15 @@ import torch
 from copy import deepcopy
 from pathlib import Path
 from typing import NamedTuple
+from fastcore.basics import patch
+from fastcore.foundation import L
 from torch import nn
-from .learner import fit, stereo_learner, FrozenNormCallback
-from .recipes import dtp_callback
-from ..core import set_seed
+from ..core import fingerprint, set_seed
 from ..models.widths import widths
-from ..models.zoo import create_model, load_model, read_card, save_model
+from ..models.zoo import create_model, load_model, save_model
 from ..prune.loop import prune_loop, ratio_for
+from .learner import FrozenNormCallback, fit, stereo_learner
+from .recipes import dtp_callback
 
 # %% ../../nbs/65_train.stages.ipynb #e797a720
 def train_stage(
@@ -29,44 +31,40 @@ def train_stage(
     supervision:str='truth', # or 'teacher', 'both'
     teacher=None,      # for the latter two
     recipe=dtp_callback, # or `tsnnet_callback`: `recipe(teacher, student, supervision, ...)`
-    precision=None,    # see `stereo_learner`
     frozen_norm:bool=False, # keep BatchNorm's statistics
+    learner:dict=None, # further arguments of `stereo_learner`: precision, wd, opt_func, schedule, loss, cbs
     **kwargs           # for the recipe
 ) -> nn.Module:        # trained, in eval mode; read back if the stage was done
     "Train a network, or take it from the folder if that was done before"
-    folder = Path(folder)
+    folder,learner = Path(folder),dict(learner or {})
     file = folder/'model.safetensors'
     if file.exists(): return load_model(file, net.spec['name'])
-    cbs = [FrozenNormCallback()]*frozen_norm+(
-        [] if supervision=='truth' else [recipe(teacher, net, supervision, **kwargs)])
-    learn = stereo_learner(dls, net, seed=seed, precision=precision, cbs=cbs)
-    history = fit(learn, epochs, lr, folder)
-    taught = {} if supervision=='truth' else dict(
-        recipe=recipe.__name__.removesuffix('_callback'), teacher=teacher.spec['name'])
+    distill = [] if supervision=='truth' else [recipe(teacher, net, supervision, **kwargs)]
+    cbs = [FrozenNormCallback()]*frozen_norm+distill+L(learner.pop('cbs', []))
+    history = fit(stereo_learner(dls, net, seed=seed, cbs=cbs, **learner), epochs, lr, folder)
+    taught = dict(teacher=teacher.spec['name'], teacher_weights=fingerprint(teacher)) if distill else {}
+    if distill: taught['recipe'] = distill[0].recipe
     save_model(
-        net.to('cpu'), file, supervision=supervision, **taught, epochs=epochs,
-        steps=epochs*len(dls.train), bs=dls.train.bs, lr=lr, seed=seed, history=history)
+        net.to('cpu'), file, supervision=supervision, **taught, epochs=epochs, steps=epochs*len(dls.train),
+        bs=dls.train.bs, lr=lr, seed=seed, frozen_norm=frozen_norm, history=history)
     (folder/'state.pt').unlink()
     return load_model(file)
 
 # %% ../../nbs/65_train.stages.ipynb #9069cae2
 def average_weights(
     stages,        # folders of `train_stage`, each trained from the one before
-    folder,        # of the mean
+    folder,        # of the average
 ) -> nn.Module:    # in eval mode
-    "The network in the middle of several stages of one training"
+    "Average the weights of several stages of one training"
     nets = [load_model(Path(s)/'model.safetensors') for s in stages]
-    last = nets[-1]
-    states = [n.state_dict() for n in nets]
+    last,states = nets[-1],[n.state_dict() for n in nets]
     for n,s in zip(nets, stages):
         if any(n.card[k]!=last.card[k] for k in ('name','args','widths')):
-            raise ValueError(f"{s} holds another network than {stages[-1]}: no mean of the two")
-    last.load_state_dict(
-        {
-            k: torch.stack([s[k] for s in states]).mean(0) if v.is_floating_point() else v for k,
-            v in states[-1].items()})
+            raise ValueError(f"{s} holds another network than {stages[-1]}: their weights cannot be averaged")
+    def average(k, v): return torch.stack([s[k] for s in states]).mean(0) if v.is_floating_point() else v
+    last.load_state_dict({k:average(k, v) for k,v in states[-1].items()})
     file = Path(folder)/'model.safetensors'
-    save_model(last, file, **last.card['meta'], mean_of=', '.join(Path(s).name for s in stages))
+    save_model(last, file, **last.card['meta']|dict(average_of=', '.join(Path(s).name for s in stages)))
     return load_model(file)
 
 # %% ../../nbs/65_train.stages.ipynb #7e262509
@@ -100,14 +98,13 @@ def prune_stages(
 # %% ../../nbs/65_train.stages.ipynb #b7d8f82e
 class Step(NamedTuple):
     "A line of a `Plan`: how a checkpoint comes about"
-    begin:str        # a network or a checkpoint; several with '+' between them: the mean of their weights
+    begin:str        # a network or a checkpoint; several with '+' between them: the average of their weights
     pairs:str=''     # which data, for the plan's `loaders`
     data_seed:int=0  # of these pairs
     epochs:int=0
     lr:float=2e-3    # highest learning rate
     teacher:str=''   # a checkpoint that teaches beside the truth; '': truth alone
-    # in how many prunings to halve the parameters first, half the rate and no teacher after each
-    prune:int=0
+    prune:int=0      # prunings that halve the parameters first; half the rate and no teacher after each
     frozen_norm:bool=False # keep BatchNorm's statistics
 
 # %% ../../nbs/65_train.stages.ipynb #10093d5e
@@ -132,34 +129,43 @@ class Plan:
         file = self.folder/key/'model.safetensors'
         return load_model(file) if file.exists() else None
 
-    def make(self, key):
-        "The network of a checkpoint, in eval mode: as an earlier run left it, or made now"
-        if net := self.kept(key): return net
-        if key not in self.steps:
-            set_seed(self.seed)
-            return create_model(key, **self.args.get(key, {}))
-        s,begin = self.steps[key],self.steps[key].begin.split('+')
-        nets = [self.make(k) for k in begin]
-        if len(nets)>1: return average_weights([self.folder/k for k in begin], self.folder/key)
-        net,dls = nets[0],self.loaders(s.pairs, self.seed+s.data_seed)
-        taught = dict(
-            supervision='both', teacher=self.kept(s.teacher) or load_model(
-                s.teacher.split('/')[0])) if s.teacher else {}
-        if s.prune:
-            net = prune_stages(
-                net, dls, s.prune, self.folder/key, ratio_for(net, keep=.5, steps=s.prune),
-                lr=s.lr/2, seed=self.seed)[-1]
-        return train_stage(
-            net, dls, s.epochs, self.folder/key, s.lr, self.seed, frozen_norm=s.frozen_norm,
-            **taught)
+# %% ../../nbs/65_train.stages.ipynb #bad0791d
+@patch
+def make(self:Plan, key):
+    "The network of a checkpoint, in eval mode: as an earlier run left it, or made now"
+    if net := self.kept(key): return net
+    if key not in self.steps:
+        set_seed(self.seed)
+        return create_model(key, **self.args.get(key, {}))
+    s,begin = self.steps[key],self.steps[key].begin.split('+')
+    nets = [self.make(k) for k in begin]
+    if len(nets)>1: return average_weights([self.folder/k for k in begin], self.folder/key)
+    net,dls = nets[0],self.loaders(s.pairs, self.seed+s.data_seed)
+    if s.prune: net = self._prune(net, dls, key)
+    return train_stage(
+        net, dls, s.epochs, self.folder/key, s.lr, self.seed, frozen_norm=s.frozen_norm, **self._taught(s))
 
-    def way(self, key):
-        "The checkpoints that were trained on the way to this one, itself included"
-        s = self.steps[key]
-        before = [k for b in s.begin.split('+') if b in self.steps for k in self.way(b)]
-        return list(dict.fromkeys(before+[key]*(s.epochs>0)))
+@patch
+def _taught(self:Plan, s):
+    if not s.teacher: return {}
+    return dict(supervision='both', teacher=self.kept(s.teacher) or load_model(s.teacher.split('/')[0]))
 
-    def n_steps(self, key):
-        "Optimizer steps from where a checkpoint begins"
-        s = self.steps[key]
-        return (s.epochs+s.prune)*len(self.loaders(s.pairs, s.data_seed).train) if s.epochs else 0
+@patch
+def _prune(self:Plan, net, dls, key):
+    s = self.steps[key]
+    ratio = ratio_for(net, keep=.5, steps=s.prune)
+    return prune_stages(net, dls, s.prune, self.folder/key, ratio, lr=s.lr/2, seed=self.seed)[-1]
+
+# %% ../../nbs/65_train.stages.ipynb #79f448b8
+@patch
+def way(self:Plan, key):
+    "The checkpoints that were trained on the way to this one, itself included"
+    s = self.steps[key]
+    before = [k for b in s.begin.split('+') if b in self.steps for k in self.way(b)]
+    return list(dict.fromkeys(before+[key]*(s.epochs>0)))
+
+@patch
+def n_steps(self:Plan, key):
+    "Optimizer steps from where a checkpoint begins"
+    s = self.steps[key]
+    return (s.epochs+s.prune)*len(self.loaders(s.pairs, s.data_seed).train) if s.epochs else 0

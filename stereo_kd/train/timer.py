@@ -20,7 +20,7 @@ class StepTimer(Callback):
     order,run_valid = -100,False # before all others
     def __init__(self,
         synchronize:bool=False, # wait for the device after each part
-        skip:int=1,             # steps of each epoch that are not counted: workers start, kernels are compiled
+        skip:int=1,             # steps of each epoch that do not count: workers start, kernels are compiled
     ): self.synchronize,self.skip,self.rows = synchronize,skip,[]
 
     def _mark(self, part):
