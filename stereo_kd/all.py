@@ -6,7 +6,7 @@
 __all__ = []
 
 # %% ../nbs/89_all.ipynb #b7c917bd
-from .core import denormalize, environment, normalize, set_seed
+from .core import denormalize, environment, fingerprint, normalize, set_seed
 from .kernels.tail import backend, use
 from .data.synthetic import SyntheticPairs
 from .data.io import read_disparity, read_image, write_disparity, write_picture
@@ -15,39 +15,33 @@ from .data.sceneflow import sceneflow
 from .data.kitti import kitti2012, kitti2015
 from .data.middlebury import middlebury, read_calib
 from .data.eth3d import eth3d
-
-# %% ../nbs/89_all.ipynb #560b52d9
 from .data.transforms import augment, Augmented
 from .data.folder import folder
 from .data.loaders import Mixed, StereoDataLoaders
-from .models.base import StereoNet, StereoOutput
+from .models.base import get_map, StereoNet, StereoOutput
 from .models.zoo import create_model, list_models, load_model, read_card, save_model, shipped
 from .losses.supervised import bin_cross_entropy, SupervisedLoss
 from .losses.response import ResponseLoss, tempered_kl, tempered_l1
-from .losses.feature import FeatureLoss, MapLoss
-
-# %% ../nbs/89_all.ipynb #9300ce27
-from .prune.loop import prune_loop, prune_step, ratio_for, recalibrate
+from .losses.feature import cosine_distance, FeatureLoss, MapLoss
+from .prune.loop import below, prune_loop, prune_step, ratio_for, recalibrate
 from .prune.callback import PruneCallback
+from .train.cache import CachedTeacher
 from .train.distill import DistillCallback, ramp, Term
-from .train.learner import fit, stereo_learner
+from .train.learner import constant, fit, one_cycle, step_decay, stereo_learner
 from .train.recipes import dtp_callback, tsnnet_callback
-from .train.stages import prune_stages, train_stage
+from .train.stages import average_weights, Plan, prune_stages, Step, train_stage
 from .inference.holes import fill_background, fill_holes
 from .inference.weighted_median import weighted_median_filter
-
-# %% ../nbs/89_all.ipynb #9682d239
 from .inference.rectify import align_rows, row_offsets
-from .inference.left_right import fill_border, refine, unconfirmed
+from .inference.left_right import fill_border, left_right_check, postprocess
 from .inference.sgbm import sgbm
-from .inference.predict import predict
+from .inference.predict import predict, to_depth, write_ply
 from .evaluation.cost import count_macs, count_params, latency, module_table, thop_macs
 from .evaluation.benchmarks import benchmark_metrics, evaluated_pixels
 from .evaluation.submit import write_submission
-from .evaluation.evaluate import compare, evaluate, score
-
-# %% ../nbs/89_all.ipynb #60875d3a
+from .evaluation.evaluate import compare, evaluate, evaluate_frames, evaluate_masks, from_folder, from_network, from_sgbm
 from .deploy.export import export_onnx
+from .deploy.engine import Engine, list_engines
 
 # %% ../nbs/89_all.ipynb #01580f8c
 __all__ = sorted(name for name in globals() if not name.startswith('_'))

@@ -4,12 +4,13 @@
 
 # %% auto #0
 __all__ = ['IMAGENET_MEAN', 'IMAGENET_STD', 'COLUMNS', 'normalize', 'denormalize', 'check_pair', 'pad_to', 'set_seed', 'commit',
-           'environment', 'pick', 'choose_preset', 'atomic_write', 'format_table', 'parse_size', 'write_csv',
-           'check_rows', 'write_rows', 'run_folder', 'save_run', 'keep_modes', 'evaluating', 'fingerprint']
+           'environment', 'pick', 'choose_preset', 'atomic_write', 'check_output', 'OtherRequest', 'claim',
+           'format_table', 'parse_size', 'write_csv', 'check_rows', 'write_rows', 'put_aside', 'run_folder', 'save_run',
+           'keep_modes', 'evaluating', 'fingerprint']
 
 # %% ../nbs/00_core.ipynb #6d74bcf0
-import csv, hashlib, json, os, platform, random, re, subprocess, tempfile
-from contextlib import contextmanager
+import csv, errno, glob, hashlib, json, os, platform, random, re, secrets, subprocess, tempfile
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 import numpy as np, torch
@@ -103,23 +104,97 @@ def choose_preset(
     return name,pick(presets, name, 'preset')
 
 # %% ../nbs/00_core.ipynb #fa3737cd
+def _target(path):
+    "Where a write ends: the file behind all links"
+    target = Path(os.path.realpath(path))
+    if target.exists() and not target.is_file():
+        kind = 'folder' if target.is_dir() else 'device or a pipe'
+        raise OSError(errno.EINVAL, f"cannot write {path}: it is a {kind}, not a file")
+    return target
+
+def _alive(pid):
+    try: os.kill(pid, 0)
+    except ProcessLookupError: return False
+    except (OSError, OverflowError): pass # somebody else's, or no such question on this system
+    return True
+
+def _drop_leftovers(target):
+    "Remove temporary files of processes that were killed while they wrote to this name"
+    for old in target.parent.glob(f'.{glob.escape(target.name)}.*.tmp{glob.escape(target.suffix)}'):
+        pid = old.name.removeprefix(f'.{target.name}.').split('-')[0]
+        if pid.isdigit() and not _alive(int(pid)): old.unlink(missing_ok=True)
+
+# %% ../nbs/00_core.ipynb #d9b07e2f
+def _sync(path):
+    "Wait until a file or a folder is on the disk, where the system can"
+    try: fd = os.open(path, os.O_RDONLY)
+    except OSError: return # a folder on Windows
+    try: os.fsync(fd)
+    except OSError as e:
+        if e.errno not in (errno.EINVAL, errno.EROFS, errno.ENOTSUP): raise
+    finally: os.close(fd)
+
+def _replace(tmp, target):
+    "Put a finished file in its place, with the mode and the owner of the one that stood there"
+    if target.exists():
+        was,now = target.stat(),os.stat(tmp)
+        os.chmod(tmp, was.st_mode & 0o7777)
+        if (was.st_uid,was.st_gid)!=(now.st_uid,now.st_gid):
+            with suppress(OSError): os.chown(tmp, was.st_uid, was.st_gid) # root may, others may not
+    _sync(tmp)
+    os.replace(tmp, target)
+    _sync(target.parent)
+
+# %% ../nbs/00_core.ipynb #5ae134ba
 @contextmanager
 def atomic_write(
     path, # where the file will stand; its folder is made if missing
 ):
     "Yield a temporary path that replaces `path` on success and vanishes on failure"
-    path = Path(path)
+    target = _target(path)
+    tmp = target.parent/f'.{target.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp{target.suffix}'
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        fd,tmp = tempfile.mkstemp(dir=path.parent, prefix='.', suffix=path.suffix)
-        os.close(fd)
-    except OSError as e: raise OSError(e.errno, f"cannot write {path}: {e.strerror}") from e
-    try:
-        yield Path(tmp)
-        os.chmod(tmp, 0o644)
-        os.replace(tmp, path) # readable by others, as any new file
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _drop_leftovers(target)
+        os.close(os.open(tmp, os.O_CREAT|os.O_EXCL|os.O_WRONLY, 0o666)) # the mode of any new file
+        yield tmp
+        _replace(tmp, target)
     except OSError as e: raise OSError(e.errno, f"cannot write {path}: {e.strerror or e}") from e
-    finally: Path(tmp).unlink(missing_ok=True)
+    finally: tmp.unlink(missing_ok=True)
+
+# %% ../nbs/00_core.ipynb #d9727499
+def check_output(
+    out,     # file that will be written; None: nothing to check
+    *inputs, # files that are read; anything that is no path is passed over
+):
+    "Raise `ValueError` if the output is one of the inputs, by whatever name"
+    for path in inputs if out is not None else ():
+        if not isinstance(path, (str,Path)) or not os.path.exists(path) or not os.path.exists(out): continue
+        if os.path.samefile(path, out):
+            raise ValueError(f"{out} is the input {path}: the output would replace it; choose another name")
+
+# %% ../nbs/00_core.ipynb #ad3884fd
+class OtherRequest(ValueError):
+    "A folder holds what another request has left"
+
+def _short(v):
+    text = json.dumps(v) if isinstance(v, (dict,list)) else str(v)
+    return text if len(text)<=60 else text[:57]+'...'
+
+def claim(
+    folder,       # made if missing
+    request:dict, # what it is made from, as JSON can hold it
+    what:str,     # what it holds, for the sentence: 'a stage', 'the answers of a teacher'
+    file:str='made_from.json', # where it is written down
+):
+    "Write down what a folder is made from; `OtherRequest` if it was made from something else"
+    path,asked = Path(folder)/file,json.loads(json.dumps(request, default=str))
+    known = json.loads(path.read_text()) if path.exists() else asked
+    if differing := [k for k in {**known, **asked} if known.get(k)!=asked.get(k)]:
+        said = '; '.join(f'{k} was {_short(known.get(k))}, is now {_short(asked.get(k))}' for k in differing)
+        raise OtherRequest(f"{folder} holds {what} that was made from something else: {said}. "
+                           "Use another folder, or restart (-p restart True), which puts the old one aside")
+    with atomic_write(path) as tmp: tmp.write_text(json.dumps(asked, indent=1))
 
 # %% ../nbs/00_core.ipynb #6bd0b11d
 def format_table(
@@ -188,14 +263,26 @@ def write_rows(
     write_csv([{c:r.get(c, '') for c in columns} for r in rows], path)
 
 # %% ../nbs/00_core.ipynb #1554d1ca
+def put_aside(
+    folder, # with what an earlier request has left
+):
+    "Rename a folder to the first free `NAME.old1`, `NAME.old2`, ...; nothing is deleted"
+    folder = Path(folder)
+    if not folder.exists() or not any(folder.iterdir()): return
+    n = next(n for n in range(1, 10**6) if not folder.with_name(f'{folder.name}.old{n}').exists())
+    os.rename(folder, folder.with_name(f'{folder.name}.old{n}'))
+
 def run_folder(
-    run_dir:str='', # folder of a run; made if missing; '': a temporary one
-) -> Path:          # a folder that exists
+    run_dir:str='',     # folder of a run; made if missing; '': a temporary one
+    restart:bool=False, # put what is there aside and begin anew
+) -> Path:              # a folder that exists
     "Where a run is kept"
     run = Path(run_dir or tempfile.mkdtemp(prefix='stereo_kd_'))
+    if restart: put_aside(run)
     run.mkdir(parents=True, exist_ok=True)
     return run
 
+# %% ../nbs/00_core.ipynb #b3b68113
 def save_run(
     run,          # folder of the run
     exp:str,      # name of the experiment

@@ -295,7 +295,8 @@ def find_rows(
     "Rows of a results file that have these values"
     with open(Path(root)/file, newline='', encoding='utf-8') as f: rows = list(csv.DictReader(f))
     columns = set(rows[0]) if rows else set()
-    if lacking := {*where, 'weights'}-columns: raise ValueError(f"{file} has no column {', '.join(sorted(lacking))}")
+    lacking = sorted({*where, 'weights'}-columns)
+    if lacking: raise ValueError(f"{file} has no column {', '.join(lacking)}")
     where = {k:v for k,v in selected.items() if k in columns}|where
     return [r for r in rows if all(r[k] in v.split('|') for k,v in where.items())]
 
@@ -355,7 +356,8 @@ def shipped_weights(root:Path='.' # project folder
     "The checkpoints that ship, by the `weights` of their cards"
     found = {}
     for path in sorted((Path(root)/'stereo_kd'/'weights').glob('*.safetensors')):
-        with safe_open(path, 'numpy') as f: found[json.loads(f.metadata()['stereo_kd']).get('weights')] = path.name
+        with safe_open(path, 'numpy') as f: card = json.loads(f.metadata()['stereo_kd'])
+        found[card.get('weights')] = path.name
     return found
 
 # %% ../nbs/02_testing.ipynb #62344663
@@ -372,7 +374,8 @@ def _wrong_weights(rows, shipped):
     weights = {r['weights'] for r in rows}
     if len(weights)>1: return f"figures of different weights: {', '.join(sorted(weights))}"
     if any(r['weights']=='' and r.get('engine')!='opencv' for r in rows): return 'a row without weights'
-    if lost := weights-{''}-set(shipped): return f"no file in stereo_kd/weights has the weights {', '.join(lost)}"
+    lost = ', '.join(weights-{''}-set(shipped))
+    if lost: return f"no file in stereo_kd/weights has the weights {lost}"
 
 # %% ../nbs/02_testing.ipynb #2f309caa
 def _check_line(
@@ -447,7 +450,8 @@ class Module(NamedTuple):
 def import_graph(root:Path='.' # project folder
 ) -> dict[str,Module]: # by name, such as `data.io`
     "Which module imports which"
-    library = {module_name(cells):(path,cells) for path,cells in notebooks(root).items() if module_name(cells)}
+    library = {module_name(cells):(path,cells) for path,cells in notebooks(root).items()}
+    library.pop(None, None) # experiments
     def module(name, path, cells):
         found = set().union(*(own_imports(c.code) for c in cells if _exported(c)))
         number = re.match(r'\d+', path.name)
@@ -466,8 +470,8 @@ def upward_imports(graph:dict # of `import_graph`
 # %% ../nbs/02_testing.ipynb #99a77a10
 ROOMS = dict(
     core='', metrics='core', testing='', kernels='core', data='core metrics', models='core kernels',
-    losses='models kernels', prune='models', train='losses prune models data', inference='models kernels data.io',
-    evaluation='inference data', deploy='evaluation', all='train deploy')
+    losses='models kernels', prune='models', train='losses prune models data',
+    inference='models kernels data.io', evaluation='inference data', deploy='evaluation', all='train deploy')
 
 def may_import(room:str # name of a room
 ) -> set[str]: # rooms and modules
@@ -607,7 +611,7 @@ def tree_problems(root:Path='.' # project folder
 @call_parse
 def stereo_kd_prepare(
     root:str='.',           # project folder
-    check:store_true=False  # write nothing; fail when the order of imports, a cap or a figure of the README is wrong
+    check:store_true=False  # write nothing; fail when an import, a cap or a figure of the README is wrong
 ):
     "Write tests and README from the notebooks and print the house numbers"
     if check:

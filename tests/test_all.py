@@ -1,5 +1,5 @@
 # Generated from nbs/89_all.ipynb; edit the notebook, not this file
-from stereo_kd.core import denormalize, environment, normalize, set_seed
+from stereo_kd.core import denormalize, environment, fingerprint, normalize, set_seed
 from stereo_kd.kernels.tail import backend, use
 from stereo_kd.data.synthetic import SyntheticPairs
 from stereo_kd.data.io import read_disparity, read_image, write_disparity, write_picture
@@ -11,36 +11,40 @@ from stereo_kd.data.eth3d import eth3d
 from stereo_kd.data.transforms import augment, Augmented
 from stereo_kd.data.folder import folder
 from stereo_kd.data.loaders import Mixed, StereoDataLoaders
-from stereo_kd.models.base import StereoNet, StereoOutput
+from stereo_kd.models.base import get_map, StereoNet, StereoOutput
 from stereo_kd.models.zoo import create_model, list_models, load_model, read_card, save_model, shipped
 from stereo_kd.losses.supervised import bin_cross_entropy, SupervisedLoss
 from stereo_kd.losses.response import ResponseLoss, tempered_kl, tempered_l1
-from stereo_kd.losses.feature import FeatureLoss, MapLoss
-from stereo_kd.prune.loop import prune_loop, prune_step, ratio_for, recalibrate
+from stereo_kd.losses.feature import cosine_distance, FeatureLoss, MapLoss
+from stereo_kd.prune.loop import below, prune_loop, prune_step, ratio_for, recalibrate
 from stereo_kd.prune.callback import PruneCallback
+from stereo_kd.train.cache import CachedTeacher
 from stereo_kd.train.distill import DistillCallback, ramp, Term
-from stereo_kd.train.learner import fit, stereo_learner
+from stereo_kd.train.learner import constant, fit, one_cycle, step_decay, stereo_learner
 from stereo_kd.train.recipes import dtp_callback, tsnnet_callback
-from stereo_kd.train.stages import prune_stages, train_stage
+from stereo_kd.train.stages import average_weights, Plan, prune_stages, Step, train_stage
 from stereo_kd.inference.holes import fill_background, fill_holes
 from stereo_kd.inference.weighted_median import weighted_median_filter
 from stereo_kd.inference.rectify import align_rows, row_offsets
-from stereo_kd.inference.left_right import fill_border, refine, unconfirmed
+from stereo_kd.inference.left_right import fill_border, left_right_check, postprocess
 from stereo_kd.inference.sgbm import sgbm
-from stereo_kd.inference.predict import predict
+from stereo_kd.inference.predict import predict, to_depth, write_ply
 from stereo_kd.evaluation.cost import count_macs, count_params, latency, module_table, thop_macs
 from stereo_kd.evaluation.benchmarks import benchmark_metrics, evaluated_pixels
 from stereo_kd.evaluation.submit import write_submission
-from stereo_kd.evaluation.evaluate import compare, evaluate, score
+from stereo_kd.evaluation.evaluate import compare, evaluate, evaluate_frames, evaluate_masks, from_folder, from_network, from_sgbm
 from stereo_kd.deploy.export import export_onnx
+from stereo_kd.deploy.engine import Engine, list_engines
 from fastcore.test import *
 from stereo_kd.all import *
 
 def test_every_name_is_there():
     import ast, inspect
     import stereo_kd.all as everything
-    imported = {
-        a.name for n in ast.parse(inspect.getsource(everything)).body if isinstance(n, ast.ImportFrom)
-        for a in n.names}
-    test_eq(sorted(everything.__all__), sorted(imported))
-    assert callable(everything.create_model)
+    imported = {a.name for n in ast.parse(inspect.getsource(everything)).body if isinstance(n, ast.ImportFrom) for a in n.names}
+    test_eq(everything.__all__, sorted(imported))
+    public = """create_model list_models load_model save_model predict StereoDataLoaders stereo_learner DistillCallback Term
+    PruneCallback prune_loop evaluate export_onnx""".split() # what README and notebooks rely on
+    test_eq([n for n in public if n not in imported], [])
+    for source in ('synthetic','sceneflow','kitti2015','kitti2012','middlebury','eth3d'):
+        assert callable(getattr(everything.StereoDataLoaders, f'from_{source}'))

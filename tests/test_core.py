@@ -1,6 +1,6 @@
 # Generated from nbs/00_core.ipynb; edit the notebook, not this file
-import csv, hashlib, json, os, platform, random, re, subprocess, tempfile
-from contextlib import contextmanager
+import csv, errno, glob, hashlib, json, os, platform, random, re, secrets, subprocess, tempfile
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 import numpy as np, torch
@@ -53,7 +53,6 @@ def test_names_are_chosen_or_listed():
         contains="unknown preset 'fast'; known: paper, quick, smoke")
 
 def test_full_disk_leaves_the_old_file():
-    import errno
     with tempfile.TemporaryDirectory() as d:
         f = Path(d)/'runs'/'a.txt'
         with atomic_write(f) as tmp: tmp.write_text('old')
@@ -63,8 +62,72 @@ def test_full_disk_leaves_the_old_file():
                 raise OSError(errno.ENOSPC, 'No space left on device')
         test_fail(full, contains='a.txt: No space left')
         test_eq(f.read_text(), 'old')
-        test_eq(f.stat().st_mode & 0o777, 0o644)
+        (Path(d)/'b').touch() # as any new file
+        test_eq(f.stat().st_mode, (Path(d)/'b').stat().st_mode)
         test_eq([p.name for p in f.parent.iterdir()], ['a.txt'])
+
+def test_what_stood_there_keeps_its_nature():
+    from unittest import mock
+    with tempfile.TemporaryDirectory() as d:
+        d = Path(d)
+        real,link = d/'real.txt',d/'links'/'link.txt'
+        real.write_text('old')
+        real.chmod(0o640)
+        link.parent.mkdir()
+        link.symlink_to('../real.txt')
+        with atomic_write(link) as tmp: tmp.write_text('new')
+        assert link.is_symlink()
+        test_eq([real.read_text(),real.stat().st_mode & 0o777,[p.name for p in link.parent.iterdir()]], ['new',0o640,['link.txt']])
+        os.mkfifo(d/'pipe')
+        def write(path):
+            with atomic_write(path) as tmp: tmp.write_text('x')
+        for path,kind in ((d/'pipe','device or a pipe'), ('/dev/null','device or a pipe'), (d/'links','folder')):
+            test_fail(lambda: write(path), exc=OSError, contains=f'it is a {kind}')
+        order = []
+        real_replace,real_fsync = os.replace,os.fsync
+        with mock.patch.object(os, 'replace', lambda *a: (order.append('rename'), real_replace(*a))), \
+             mock.patch.object(os, 'fsync', lambda fd: (order.append('sync'), real_fsync(fd))): write(real)
+        test_eq(order, ['sync','rename','sync']) # the data, the name, the folder
+
+def test_a_killed_process_leaves_nothing_for_long():
+    import subprocess, sys
+    with tempfile.TemporaryDirectory() as d:
+        f = Path(d)/'a.txt'
+        code = f"""if 1:
+        import os, signal
+        from stereo_kd.core import atomic_write
+        with atomic_write({str(f)!r}) as tmp:
+            tmp.write_text('half')
+            os.kill(os.getpid(), signal.SIGKILL)"""
+        subprocess.run([sys.executable, '-c', code])
+        left = list(Path(d).iterdir())
+        test_eq(len(left), 1) # it was killed while it wrote
+        with atomic_write(f) as mine: # a process that is still writing is left alone
+            with atomic_write(f) as tmp: tmp.write_text('new')
+            assert mine.exists() and not left[0].exists()
+            mine.write_text('newer')
+        test_eq([p.name for p in Path(d).iterdir()], ['a.txt'])
+        test_eq(f.read_text(), 'newer')
+
+def test_an_input_is_no_output():
+    with tempfile.TemporaryDirectory() as d:
+        a,b,link = (Path(d)/n for n in ('a','b','link'))
+        a.touch()
+        link.symlink_to(a)
+        for out in (a,str(link),f'{d}/../{Path(d).name}/a'):
+            test_fail(lambda: check_output(out, b, a), exc=ValueError, contains='is the input')
+        check_output(b, a, link, None, np.zeros(3))
+        check_output(None, a)
+
+def test_a_folder_is_refused_to_another_request():
+    with tempfile.TemporaryDirectory() as d:
+        ask = lambda **kw: claim(f'{d}/a', dict(seed=0, size=(64,128), teacher=None)|kw, 'a stage')
+        ask()
+        ask() # the same again; a tuple is a list on disk
+        for kw,words in ((dict(seed=7), 'a stage that was made from something else: seed was 0, is now 7. Use another folder'),
+                         (dict(seed=1, new=2), 'seed was 0, is now 1; new was None, is now 2')):
+            test_fail(lambda: ask(**kw), exc=OtherRequest, contains=words)
+        test_eq(json.loads(Path(f'{d}/a/made_from.json').read_text()), dict(seed=0, size=[64,128], teacher=None))
 
 def test_size_strings():
     test_eq(parse_size(' 480X640 '), (480,640))
@@ -92,6 +155,9 @@ def test_a_run_is_kept_with_its_recipe():
         test_eq([kept['seed'],kept['environment']['torch']], [3,version('torch')])
         test_fail(lambda: save_run(run, 'dtp', [dict(lat=1)]), contains='unknown columns lat')
         test_eq(json.loads((run/'metrics.json').read_text()), kept)
+        again = run_folder(run, restart=True)
+        test_eq([list(again.iterdir()),json.loads((run.with_name('b.old1')/'metrics.json').read_text())], [[],kept])
+        test_eq(run_folder(again, restart=True)==again and not run.with_name('b.old2').exists(), True) # nothing to put aside
 
 def test_modes_come_back():
     net = nn.Sequential(nn.BatchNorm2d(3), nn.Sequential(nn.Dropout())).train()

@@ -1,19 +1,17 @@
 # Generated from nbs/86_deploy.engine.ipynb; edit the notebook, not this file
 import os, shutil, tempfile, torch
-from pathlib import Path
-from torch import nn, Tensor
-from stereo_kd.core import check_pair, pick
-from stereo_kd.deploy.export import fold_bn, installed_runtimes, onnxruntime_session, openvino_session, _graph, Scores
+from torch import nn
+from fastcore.basics import patch
+from stereo_kd.core import check_pair
+from stereo_kd.deploy.export import AnswerMap, _graph, fold_bn, installed_runtimes, onnxruntime_session, openvino_session, plain_disparity
 from stereo_kd.models.base import StereoOutput
-from stereo_kd.models.regression import soft_argmax, upsample_scores
-from functools import partial
 import matplotlib.pyplot as plt
 import numpy as np
 from fastcore.test import *
-from stereo_kd.core import format_table
-from stereo_kd.evaluation.cost import latency
+from stereo_kd.core import fingerprint, format_table
 from stereo_kd.data.synthetic import SyntheticPairs
 from stereo_kd.evaluation.evaluate import evaluate, real_pairs
+from stereo_kd.models.base import StereoNet, get_map
 from stereo_kd.models.zoo import create_model, load_model
 from stereo_kd.inference.predict import predict
 import pytest
@@ -41,6 +39,36 @@ def test_engines_agree():
         contains="unknown engine 'tensorrt'; known: plain, eager")
     test_eq(predict(Engine(net), *np.random.default_rng(0).random((2,30,50,3), dtype=np.float32)).shape, (30,50))
 
+def test_engines_give_the_answer_by_name():
+    class Head(StereoNet):
+        answer = 'coarse'
+        def __init__(self):
+            super().__init__(48)
+            self.conv = nn.Conv2d(6, 1, 3, padding=1)
+        def features(self, image, extras): return [nn.functional.avg_pool2d(image, 4)]
+        def cost_volume(self, left, right, extras): return torch.cat([left[-1],right[-1]], 1)
+        def aggregation(self, volume, left, right, extras, all_outputs):
+            extras['coarse'] = 10*self.conv(volume)
+            return []
+        def disparity(self, coarse, size):
+            return 4*nn.functional.interpolate(coarse, scale_factor=4)[:,0,:size[0],:size[1]]
+    torch.manual_seed(0)
+    net,(x,y) = Head().eval(),torch.randn(2,2,3,30,50)
+    with torch.no_grad(): want = net(x, y)
+    for name in set(list_engines())-{'compile','bf16','openvino_bf16'}:
+        out = Engine(net, name)(x, y)
+        test_close(get_map(out, 'coarse'), want.extras['coarse'], eps=1e-3)
+        test_close(out.disparity[-1], want.disparity[-1], eps=1e-3)
+        test_eq(out.aggregation, [])
+
+def test_engine_and_precision_are_two_columns():
+    net = create_model('dtpnet', max_disp=48, stem=8, width=16).eval()
+    said = {n:(Engine(net, n).name, Engine(net, n).precision) for n in list_engines()}
+    want = {n:(n,'fp32') for n in said}|dict(bf16=('folded','bf16'), openvino_bf16=('openvino','bf16'))
+    test_eq(said, {n:want[n] for n in said})
+    row = evaluate(Engine(net, 'bf16'), SyntheticPairs(1, (32,64), 0, 48), rounds=0)
+    test_eq((row['engine'],row['precision'],row['weights']), ('folded','bf16',fingerprint(net)))
+
 def test_a_graph_per_size():
     from unittest.mock import patch
     from stereo_kd.deploy import engine
@@ -48,12 +76,12 @@ def test_a_graph_per_size():
         torch.manual_seed(0)
         e = Engine(create_model('dtpnet', max_disp=48, stem=8, width=16), 'openvino')
         for size in ((32,64),(32,64),(32,80)): e(*torch.randn(2,1,3,*size))
-        test_eq([k[0] for k in e.scores.made], [(32,64),(32,80)])
+        test_eq([k[0] for k in e.run.made], [(32,64),(32,80)])
         with torch.inference_mode():
             test_eq(tuple(e(*torch.randn(2,1,3,48,64)).disparity[-1].shape), (1,48,64)) # as `predict` calls it
         with patch.object(engine, '_graph', None):
-            # no other export
-            assert engine.Engine(e.net, 'openvino_bf16', like=e)(*torch.randn(2,1,3,32,64)).disparity
+            other = engine.Engine(e.net, 'openvino_bf16', like=e) # exports nothing
+            assert other(*torch.randn(2,1,3,32,64)).disparity
         x,y = torch.randn(2,1,3,32,64)
         a = e(x, y).aggregation[0]
         b = a.clone()
@@ -64,18 +92,18 @@ def test_engines_are_evaluated():
     torch.manual_seed(0)
     net = create_model('dtpnet', max_disp=48, stem=8, width=16).eval()
     pairs = SyntheticPairs(2, (48,96), 0, 48)
-    want = evaluate(net, pairs, n=0)
+    want = evaluate(net, pairs, rounds=0)
     for name in ('folded','openvino'):
         if name in list_engines():
-            row = evaluate(Engine(net, name), pairs, n=0)
+            row = evaluate(Engine(net, name), pairs, rounds=0)
             test_close(row['epe'], want['epe'], eps=1e-3)
             test_eq([row['params_m'],row['macs_g']], [want['params_m'],want['macs_g']])
 
 def test_what_an_engine_lacks():
     from unittest.mock import patch
     from stereo_kd.deploy import engine
-    with patch.object(
-        engine, 'installed_runtimes', lambda: []), patch.object(engine.shutil, 'which', lambda c: None):
+    nothing = patch.object(engine, 'installed_runtimes', lambda: [])
+    with nothing, patch.object(engine.shutil, 'which', lambda c: None):
         test_eq(engine.list_engines(), ['plain','eager','folded','bf16'])
         test_eq(engine.missing('compile'), 'a C++ compiler')
         test_eq(engine.missing('folded'), '')

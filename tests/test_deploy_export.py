@@ -12,13 +12,13 @@ from torch.nn.modules.conv import _ConvNd
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from stereo_kd.core import atomic_write, format_table, normalize, parse_size, pick
 from stereo_kd.data.synthetic import SyntheticPairs
+from stereo_kd.models.base import StereoNet, get_map
 from stereo_kd.models.regression import soft_argmax, upsample_scores
-from stereo_kd.models.zoo import create_model, list_models, load_model, shipped
+from stereo_kd.models.zoo import load_model
 from stereo_kd.inference.predict import to_image
-import matplotlib.pyplot as plt
 from fastcore.test import *
+from stereo_kd.models.zoo import create_model
 from stereo_kd.prune.loop import prune_step
-from stereo_kd.testing import real_data
 from stereo_kd.deploy.export import *
 
 def test_folding_changes_nothing():
@@ -38,7 +38,8 @@ def test_folding_changes_nothing():
         folded = fold_bn(net)
         left = sum(isinstance(m, _BatchNorm) for m in folded.modules())
         with torch.no_grad():
-            a,b = (n.eval()(x.double(), y.double(), upto='aggregation').aggregation[-1] for n in (net,folded))
+            out = [n.eval()(x.double(), y.double(), upto='aggregation') for n in (net,folded)]
+            a,b = (get_map(o, net.answer) for o in out)
         test_close(a/a.abs().max(), b/a.abs().max(), eps=1e-10)
         assert left<=1, (name,left) # TSNnet: one after a sum, one before a convolution
 
@@ -72,16 +73,11 @@ def test_bf16_spares_the_first_layers():
                 copy = scores.copy()
                 run(right, left)
                 assert np.array_equal(scores, copy) # a later call leaves them alone
+                rounded_rest = core.compile_model(rest, 'CPU', dict(INFERENCE_PRECISION_HINT='bf16'))
                 # exact up to the cut
-                test_close(
-                    scores,
-                    core.compile_model(
-                        rest, 'CPU', dict(INFERENCE_PRECISION_HINT='bf16'))(
-                            list(f32[0]([left,right]).values()))[0],
-                    eps=1e-4)
-                off = [
-                    np.mean([np.abs(f(p)-whole(*p)).mean() for p in pairs])
-                    for f in (lambda p: run(*p), lambda p: rounded(p)[0])]
+                test_close(scores, rounded_rest(list(f32[0]([left,right]).values()))[0], eps=1e-4)
+                cases = (lambda p: run(*p), lambda p: rounded(p)[0])
+                off = [np.mean([np.abs(f(p)-whole(*p)).mean() for p in pairs]) for f in cases]
                 assert off[0]<.9*off[1], off # by a fifth; one wall alone says little
 
 def test_signals_survive_openvino():
@@ -113,13 +109,12 @@ def test_both_tails_agree_and_a_wrong_graph_is_refused():
                 test_eq([r['runtime'] for r in rows], ['onnxruntime','openvino'])
                 assert all(r['max_px']<1e-3 and r['over_0_1']==0 for r in rows), rows
             stamp = f.read_bytes()
-            same = lambda net, size, tail, made=export._graph: made(Swapped(net), size, tail)
-            class Swapped(nn.Module): # a graph of the wrong network: left and right exchanged
-                def __init__(self, net):
-                    super().__init__()
-                    self.net,self.max_disp,self.tau = net,net.max_disp,net.tau
-                def forward(self, left, right, upto): return self.net(right, left, upto=upto)
-            with patch.object(export, '_graph', same):
+            class Swapped(type(net)): # a graph of the wrong network: left and right exchanged
+                def forward(self, left, right, upto): return super().forward(right, left, upto=upto)
+            wrong = deepcopy(net)
+            wrong.__class__ = Swapped
+            graph = export._graph
+            with patch.object(export, '_graph', lambda net, *a: graph(wrong, *a)):
                 test_fail(
                     lambda: export.export_onnx(net, f, (45,83)), exc=ValueError,
                     contains='net.onnx was not written: in onnxruntime it is off by up to')
@@ -141,9 +136,10 @@ def test_sessions_run_a_graph():
     net = create_model('dtpnet', max_disp=48, stem=8, width=16).eval()
     x,y = torch.randn(2,1,3,32,64)
     with torch.no_grad():
-        scores,disp = Scores(net)(x, y),PlainTail(net)(x, y)
+        scores,disp = AnswerMap(net)(x, y),PlainTail(net)(x, y)
         want = net(x, y)
     test_eq(scores, want.aggregation[-1])
+    test_eq(plain_disparity(net, scores, (32,64)), disp)
     test_close(disp, want.disparity[-1], eps=1e-3)
     if len(installed_runtimes())==2:
         with tempfile.TemporaryDirectory() as d:
@@ -155,6 +151,31 @@ def test_sessions_run_a_graph():
             test_fail(
                 lambda: parity(net, f'{d}/a.onnx', (x,y), ['tensorrt']),
                 contains="unknown runtime 'tensorrt'")
+
+def test_the_answer_is_exported_by_name():
+    class Head(StereoNet):
+        answer = 'coarse'
+        def __init__(self):
+            super().__init__(48)
+            self.conv = nn.Conv2d(6, 1, 3, padding=1)
+        def features(self, image, extras): return [nn.functional.avg_pool2d(image, 4)]
+        def cost_volume(self, left, right, extras): return torch.cat([left[-1],right[-1]], 1)
+        def aggregation(self, volume, left, right, extras, all_outputs):
+            extras['coarse'] = 10*self.conv(volume)
+            return []
+        def disparity(self, coarse, size):
+            return 4*nn.functional.interpolate(coarse, scale_factor=4)[:,0,:size[0],:size[1]]
+    torch.manual_seed(0)
+    net,(x,y) = Head().eval(),torch.randn(2,1,3,30,50)
+    with torch.no_grad(): test_eq(AnswerMap(net)(x, y), net(x, y).extras['coarse'])
+    if len(installed_runtimes())==2:
+        import onnx
+        with tempfile.TemporaryDirectory() as d:
+            for tail,name,shape in (('none','coarse',(1,1,8,16)), ('plain','disparity',(1,30,50))):
+                rows = export_onnx(net, f'{d}/a.onnx', (30,50), tail)
+                assert all(r['max_px']<1e-3 for r in rows), rows
+                out, = onnx.load(f'{d}/a.onnx').graph.output
+                test_eq((out.name, tuple(s.dim_value for s in out.type.tensor_type.shape.dim)), (name,shape))
 
 def test_command_line():
     with tempfile.TemporaryDirectory() as d:

@@ -60,6 +60,10 @@ def test_first_block_keeps_digits():
     assert spread(rounded.float()-want)>.3*spread(want) # a third of a faint texture is rounded off
     test_eq(a.double()(x.double()).dtype, torch.float64)
 
+def test_costs_need_no_data():
+    out = FirstBlock(3, 8, 2, 3).to('meta')(torch.empty(1,3,16,16, device='meta'))
+    test_eq([out.device.type,tuple(out.shape)], ['meta',(1,8,8,8)])
+
 def test_hourglass_size_and_weights():
     hg = Hourglass2D(48)
     test_eq(tuple(hg(torch.randn(1,48,16,24)).shape), (1,48,16,24))

@@ -83,22 +83,22 @@ def test_weights_and_cost_are_the_published_ones():
 
 def test_outputs_in_train_and_eval():
     torch.manual_seed(0)
-    x,y = torch.randn(2,2,3,40,72)
+    x,y = torch.randn(2,2,3,24,48)
     for make,k in (
         (partial(TSNnet, cost_volume='cosine', skip=True, hourglasses=1, blocks=(1,1,1,1)),2),
         (tsnnet_student,1), (tsnnet_naive,1), (partial(tsnnet_naive, full_bins=True),1)):
-        net = make(96)
+        net = make(48)
         out = net(x, y)
         n = net.classifiers[-1][-1].out_channels
         test_eq([len(out.aggregation), len(net.supervised_weights), len(net.eval()(x, y).aggregation)], [k,k,1])
         test_eq(
             [tuple(t.shape) for t in (out.aggregation[-1],out.disparity[-1],out.cost_volume)],
-            [(2,n,12,20),(2,40,72),(2,24,12,20)])
+            [(2,n,8,12),(2,24,48),(2,12,8,12)])
         test_eq(
             {k:tuple(v.shape) for k,v in out.extras.items()},
-            dict(coarse=(2,8,12,20), hourglass=(2,24,12,20)))
+            dict(coarse=(2,4,8,12), hourglass=(2,12,8,12)))
         sum(d.mean() for d in out.disparity).backward()
         assert all(p.grad is not None for p in net.parameters())
-    test_eq(n, 96)
+    test_eq(n, 48)
     test_fail(lambda: TSNnet(cost_volume='c2d'), contains="unknown cost_volume 'c2d'; known: correlation, cosine")
     test_fail(lambda: TSNnet(matching='small'), contains="'small'")

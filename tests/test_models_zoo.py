@@ -60,6 +60,14 @@ def test_bad_checkpoints_are_named():
             lambda: load_model(f'{d}/flipped.safetensors'), exc=ValueError,
             contains='flipped.safetensors is damaged')
     test_fail(lambda: save_model(nn.Linear(1,1), 'x'), contains='Linear that was not made by create_model')
+    from unittest import mock
+    with tempfile.TemporaryDirectory() as d:
+        net = create_model('dtpnet', max_disp=48, stem=8, width=16)
+        net.score.bias.data[3] = float('nan')
+        test_fail(lambda: save_model(net, f'{d}/n.safetensors'), exc=ValueError, contains='score.bias and 0 more tensors are not finite')
+        test_eq(list(Path(d).iterdir()), [])
+        with mock.patch.dict(save_model.__globals__, check_finite=lambda *a: None): save_model(net, f'{d}/n.safetensors')
+        test_fail(lambda: load_model(f'{d}/n.safetensors'), exc=ValueError, contains='n.safetensors: score.bias')
 
 def test_full_disk_while_saving():
     import errno

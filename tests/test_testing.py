@@ -24,7 +24,8 @@ def test_doubles_are_what_they_say():
     net,dls = line_net(3.),pair_loaders(5.)
     (left,right,disp,valid), = [next(iter(dls.train))]
     test_eq([v.flatten().tolist() for v in (left,right,disp,valid)], [[1.,1.],[0.,0.],[5.,5.],[True,True]])
-    test_eq([net(left, right, upto='features')[0].flatten().tolist(),net.calls[0][0],len(dls.valid)], [[3.,3.],'features',4])
+    answer, = net(left, right, upto='features')
+    test_eq([answer.flatten().tolist(),net.calls[0][0],len(dls.valid)], [[3.,3.],'features',4])
     assert not any(p.requires_grad for p in net.freeze().parameters())
 
 def test_directives_lead_the_cell():
@@ -60,22 +61,26 @@ def test_broken_file_is_named():
 
 def test_only_import_cells_count():
     test_eq(import_lines(
-        '%matplotlib inline\nimport os, re\nfrom a.b import (c,\n  d) # why\nimport nbdev\nfrom nbdev.showdoc import *'),
-            ['import os, re', 'from a.b import c, d'])
+        '%matplotlib inline\nimport os, re\nfrom a.b import (c,\n  d) # why\nimport nbdev\n'
+    'from nbdev.showdoc import *'), ['import os, re', 'from a.b import c, d'])
     test_eq(import_lines('import os\nx = 1'), [])
     test_eq(import_lines('import nbdev; nbdev.some_call()'), [])
     test_eq(import_lines('not python'), [])
 
 def test_strings_survive_indenting():
-    for code in ('x = 1\n\nif x:\n    y = """a\n  b\n\nc"""\n    z = 2', 'f"""{1+1}\n a"""', 'x = ("a"\n"b",\n  """c\n""")',
-                 's = "a\\\nb"', 'def f():\n    """doc\n    more"""\n    return r\'\'\'\\\n\'\'\'', '# only a comment\npass'):
+    for code in (
+        'x = 1\n\nif x:\n    y = """a\n  b\n\nc"""\n    z = 2', 'f"""{1+1}\n a"""', 'x = ("a"\n"b",\n  """c\n""")',
+        's = "a\\\nb"', 'def f():\n    """doc\n    more"""\n    return r\'\'\'\\\n\'\'\'',
+        '# only a comment\npass'):
         body = ast.parse('def f():\n'+indent_code(code)).body[0].body
         test_eq(ast.dump(ast.Module(body, [])), ast.dump(ast.Module(ast.parse(code).body, [])))
 
 def test_bad_test_cells_are_refused():
     def source(code, *name, **marks):
         return function_source(Cell(1, 'code', dict(test=list(name), **marks), code, []))
-    test_eq(source('assert True', 'a', data=[], hide=[]), '@pytest.mark.data\ndef test_a():\n    assert True')
+    test_eq(
+        source('assert True', 'a', data=[], serial=[], hide=[]),
+        '@pytest.mark.serial\n@pytest.mark.data\ndef test_a():\n    assert True')
     test_fail(lambda: source('pass'), contains='takes one Python name', exc=ValueError)
     test_fail(lambda: source('pass', 'two', 'words'), contains='two words', exc=ValueError)
     test_fail(lambda: source('pass', 'with-dash'), contains='with-dash', exc=ValueError)
@@ -131,8 +136,10 @@ def test_pytest_runs_the_files():
     with TemporaryDirectory() as tmp:
         (Path(tmp)/'stereo_kd').mkdir()
         (Path(tmp)/'stereo_kd/a.py').write_text('def double(x): return x+x')
-        write_notebook(f'{tmp}/nbs/00_a.ipynb', '#| default_exp a', 'from unittest import SkipTest', '#| test good\nassert double(2)==4',
-            '#| test bad\nassert 1==2', '#| test no_data\nraise SkipTest("no pairs")', 'x = 1', '#| test leans_on_other_cell\nassert x')
+        write_notebook(
+            f'{tmp}/nbs/00_a.ipynb', '#| default_exp a', 'from unittest import SkipTest',
+            '#| test good\nassert double(2)==4', '#| test bad\nassert 1==2',
+            '#| test no_data\nraise SkipTest("no pairs")', 'x = 1', '#| test leans_on_other_cell\nassert x')
         write_tests(tmp)
         command = [sys.executable, *'-m pytest -q -p no:cacheprovider -W ignore --color=no tests'.split()]
         run = subprocess.run(
@@ -173,11 +180,13 @@ def test_readme_shows_text_code_and_output():
         '# Title\nSee [core](nbs/00_core.ipynb)\n\n```python\n1+1\n```\n\n```text\n2\n```\n\n```text\ntwo\n```\n')
 
 def test_a_table_is_filled_from_its_csv():
-    test_eq([three_digits(x) for x in (.064501, 1.3997, 11.74, 4351.2, 0)], ['0.0645','1.40','11.7','4351','0.00'])
+    shown = [three_digits(x) for x in (.064501, 1.3997, 11.74, 4351.2, 0)]
+    test_eq(shown, ['0.0645','1.40','11.7','4351','0.00'])
     test_eq(parse_column('epe: a.csv'), Column('epe', 'a.csv', {}))
     test_eq(parse_column('-'), Column('-', '', {}))
     with TemporaryDirectory() as tmp:
-        (Path(tmp)/'a.csv').write_text('network,weights,mask,epe\na,1,all,1.4049\na,1,noc,1\nb,2,all,2\nb,2,all,3\n')
+        rows = ('network,weights,mask,epe','a,1,all,1.4049','a,1,noc,1','b,2,all,2','b,2,all,3')
+        (Path(tmp)/'a.csv').write_text('\n'.join(rows))
         table = lambda line,name: results_table({'':'network', 'error':line, 'note':'-'}, [[name,'best']], tmp)
         test_eq(
             table('epe: a.csv, mask=all', '[a](a.md)').split('\n'), [
@@ -188,13 +197,16 @@ def test_a_table_is_filled_from_its_csv():
         test_fail(lambda: table('d1: a.csv, mask=noc', 'a'), contains='a.csv has no column d1', exc=ValueError)
         test_fail(lambda: table('epe: a.csv, set=x', 'a'), contains='a.csv has no column set', exc=ValueError)
         test_eq(one_row('a.csv', tmp, network='b|c', epe='2|')['weights'], '2')
-        test_fail(lambda: one_row('a.csv', tmp, network='b'), contains="2 rows of a.csv match {'network': 'b'}", exc=ValueError)
+        test_fail(
+            lambda: one_row('a.csv', tmp, network='b'), contains="2 rows of a.csv match {'network': 'b'}",
+            exc=ValueError)
         test_fail(lambda: one_row('a.csv', tmp, epe='7|8'), contains='0 rows of a.csv', exc=ValueError)
         rows = find_rows('a.csv', dict(mask='noc'), tmp, dict(network='a', post='none'))
         test_eq([r['epe'] for r in rows], ['1'])
 
 def test_figures_outside_of_tables_are_seen():
-    text = 'Bad if > 3 px, on torch 2.15, by Eq. 4.2; 0.7 px off.\n\n| a | b |\n|-|-|\n| **1.50** | of 2.5 |\n\n```text\n16.2 ms\n```\n'
+    text = 'Bad if > 3 px, on torch 2.15, by Eq. 4.2; 0.7 px off.\n\n| a | b |\n|-|-|\n| **1.50** | of 2.5 |\n'
+    text += '\n```text\n16.2 ms\n```\n'
     test_eq(stray_figures(text), ['**1.50**','0.7 px','16.2 ms'])
     table = '\n| a |\n|-|\n| 1.50 |\n'
     test_eq([stray_figures(table), stray_figures('<!-- rows\nepe: a.csv\n-->\n'+table)], [['1.50'],[]])
@@ -208,9 +220,11 @@ def test_every_figure_is_traced():
         (root/'stereo_kd/weights').mkdir(parents=True)
         card = {'stereo_kd':json.dumps(dict(weights='feed'))}
         save_file(dict(w=np.zeros(1)), root/'stereo_kd/weights/a.safetensors', card)
-        (root/'a.csv').write_text('network,weights,engine,mask,epe\na,feed,torch,noc,1.3951\nSGBM,,opencv,noc,2\nb,beef,torch,noc,3\n')
+        (root/'a.csv').write_text('\n'.join((
+            'network,weights,engine,mask,epe', 'a,feed,torch,noc,1.3951', 'SGBM,,opencv,noc,2', 'b,beef,torch,noc,3')))
         (root/'b.csv').write_text('network,weights,engine,ms\na,feed,torch,163.4\nb,beef,torch,20\n')
-        text = '# A\n\n'+results_table(columns, [['**a**','ok'], ['SGBM','-']], root)+'\n\nText, 3 px, Python 3.11\n'
+        table = results_table(columns, [['**a**','ok'], ['SGBM','-']], root)
+        text = f'# A\n\n{table}\n\nText, 3 px, Python 3.11\n'
         def wrong(text, **files):
             for name,content in files.items(): (root/f'{name}.csv').write_text(content)
             (root/'README.md').write_text(text)
@@ -218,7 +232,8 @@ def test_every_figure_is_traced():
         test_eq([wrong(text), shipped_weights(root)], ['',dict(feed='a.safetensors')])
         assert '1.41 is shown, a.csv has 1.3951' in wrong(text.replace('1.40', '1.41'))
         assert '162 is shown' in wrong(text.replace('163', '162'))
-        assert 'no file in stereo_kd/weights has the weights beef' in wrong(text.replace('**a** | 1.40 | 163', 'b | 3.0 | 20'))
+        other = text.replace('**a** | 1.40 | 163', 'b | 3.0 | 20')
+        assert 'no file in stereo_kd/weights has the weights beef' in wrong(other)
         assert 'c: epe: 0 rows' in wrong(text.replace('**a**', 'c'))
         assert "'fast' is not a number" in wrong(text.replace('163', 'fast'))
         assert "SGBM: epe: '–' is not a number" in wrong(text.replace('2.00', '–'))
@@ -231,7 +246,8 @@ def test_every_figure_is_traced():
         assert 'different weights: beef, feed' in wrong(text, b=rows.replace('a,feed', 'a,beef'))
         assert '2 rows of b.csv' in wrong(text, b=rows.replace('b,beef', 'a,feed'))
         assert 'b.csv has no column ms' in wrong(text, b=rows.replace('ms', 'time'))
-        assert 'a row without weights' in wrong(text, b=rows, a=(root/'a.csv').read_text().replace('opencv', 'torch'))
+        no_weights = (root/'a.csv').read_text().replace('opencv', 'torch')
+        assert 'a row without weights' in wrong(text, b=rows, a=no_weights)
 
 def test_the_project_is_found_or_the_test_skipped():
     with TemporaryDirectory() as tmp, patch.object(Path, 'cwd', return_value=Path(tmp)/'a/nbs'):
@@ -240,7 +256,7 @@ def test_the_project_is_found_or_the_test_skipped():
         test_eq(project_root(), Path(tmp)/'a')
 
 def test_imports_inside_functions_count():
-    code = '%time\nimport os, stereo_kd.core as c\nfrom .near import x\ndef f():\n    from stereo_kd.data.io import read_pfm'
+    code = '%time\nimport os, stereo_kd.core as c\nfrom .near import x\ndef f(): from stereo_kd.data.io import read_pfm'
     test_eq(own_imports(code), {'core','data.io','data.io.read_pfm'})
 
 def test_an_import_upwards_is_found():
@@ -248,15 +264,18 @@ def test_an_import_upwards_is_found():
         def tree(core, io, zoo):
             books = {'00_core':core, '11_data.io':io, '39_models.zoo':zoo}
             for name,code in books.items():
-                write_notebook(f'{tmp}/nbs/{name}.ipynb', '#| default_exp '+name[3:], '#| export\n'+code, 'from stereo_kd.models.zoo import *')
+                cells = '#| default_exp '+name[3:],'#| export\n'+code,'from stereo_kd.models.zoo import *'
+                write_notebook(f'{tmp}/nbs/{name}.ipynb', *cells)
             return import_graph(tmp)
-        good = tree('import os', 'from stereo_kd.core import pick\nfrom stereo_kd.data import io', 'import stereo_kd.core as core')
+        good = tree(
+            'import os', 'from stereo_kd.core import pick\nfrom stereo_kd.data import io', 'import stereo_kd.core as core')
         test_eq({k:m.imports for k,m in good.items()}, {'core':set(), 'data.io':{'core'}, 'models.zoo':{'core'}})
         test_eq([upward_imports(good), room_imports(good), longest_chain(good)], [[],[],['data.io','core']])
         bad = tree('import os', 'def f():\n    from stereo_kd.models import zoo', 'x = 1')
         test_eq(upward_imports(bad), ['data.io (11) imports models.zoo (39), which must have a lower number'])
         bad = tree('import os', 'x = 1', 'from stereo_kd.data.io import read_pfm')
-        test_eq([upward_imports(bad), room_imports(bad)], [[], ['models.zoo imports data.io, a room that models may not import']])
+        test_eq(upward_imports(bad), [])
+        test_eq(room_imports(bad), ['models.zoo imports data.io, a room that models may not import'])
         bad = tree('import stereo_kd.data.io', 'import stereo_kd.core', '')
         test_eq([len(upward_imports(bad)), len(longest_chain(bad))], [1,2])
         write_notebook(f'{tmp}/nbs/losses.ipynb', '#| default_exp losses')
@@ -271,14 +290,16 @@ def test_imports_point_down():
 def test_names_defined_and_used():
     test_eq(
         public_names(
-            'def f():\n    def g(): pass\nclass _H: pass\n@patch\ndef k(self:L): pass\n@lru_cache\ndef m(): pass\nx = 1'),
+            'def f():\n    def g(): pass\nclass _H: pass\n@patch\ndef k(self:L): pass\n'
+        '@lru_cache\ndef m(): pass\nx = 1'),
         ['f','m'])
     test_eq(used_names('%time\ny = f(x).shape # z'), {'y','f','x','shape'})
     test_eq(used_names('what?'), set())
 
 def test_two_statements_on_a_line_are_seen():
     test_eq(packed_lines('a = 1; b = 2\nif a: b\nfor x in a: b; c\nd'), [1,3])
-    test_eq(packed_lines('def f(x): return x\ntry: a\nexcept E: b\nelse: c\nfinally: d;\nf = lambda x: (x, x)'), [])
+    short = 'def f(x): return x\ntry: a\nexcept E: b\nelse: c\nfinally: d;\nf = lambda x: (x, x)'
+    test_eq(packed_lines(short), [])
     test_eq(packed_lines('%time\ntry: a\nexcept E: b; c\nfinally: d; e'), [3,4])
     test_eq(packed_lines('x = """a;\nb"""; y = 2\nwhat?'), [])
     test_eq(packed_lines('x = """a;\nb"""; y = 2'), [2])
@@ -303,25 +324,30 @@ def test_a_tree_over_its_caps():
         books = [f'1{i}_a{i}' for i in range(10)]+['20_b','21_c']
         def write(name, *cells): write_notebook(f'{tmp}/nbs/{name}.ipynb', f'#| default_exp {name[3:]}', *cells)
         for a,b in zip(books, books[1:]): write(b, f'#| export\nimport stereo_kd.{a[3:]}')
-        write(books[0], '#| export\ndef f(): pass\ndef g(): pass\ndef _h(): pass', '#| test f\nf()', '#| eval: false\ng()')
+        functions = '#| export\ndef f(): pass\ndef g(): pass\ndef _h(): pass'
+        write(books[0], functions, '#| test f\nf()', '#| eval: false\ng()')
         long,hidden,chain = '#| export\nz = 1\nclass K:\n'+'    x = 1\n'*50,'x = 1\n'*50,over_caps(tmp)
         write_notebook(f'{tmp}/nbs/exp_a.ipynb', hidden)
         write('30_long', 'md:# Long', hidden, long, 'K()')
         found,hidden = over_caps(tmp),names_not_shown(notebooks(tmp))
     test_eq(hidden, ['g'])
-    test_eq(chain, ['g is exported without a test or an example', 'a chain of 12 imports, 11 at most: '+' > '.join(n[3:] for n in reversed(books))])
+    way = ' > '.join(n[3:] for n in reversed(books))
+    test_eq(chain, ['g is exported without a test or an example', f'a chain of 12 imports, 11 at most: {way}'])
     test_eq(found, ['30_long.ipynb cell 4 (K): 52 lines, 45 at most', *chain])
 
 def test_report_counts():
     with TemporaryDirectory() as tmp:
-        write_notebook(f'{tmp}/nbs/00_a.ipynb', '#| default_exp a', 'md:# A', '#| export\nimport os', '#| export\ndef f():\n\n    return 1', '#| export\nclass G: pass\ndef _h(): '+'x'*111,
+        write_notebook(
+            f'{tmp}/nbs/00_a.ipynb', '#| default_exp a', 'md:# A', '#| export\nimport os',
+            '#| export\ndef f():\n\n    return 1', '#| export\nclass G: pass\ndef _h(): '+'x'*111,
             '#| test f\nassert f()', '#| eval: false\nG()')
         write_notebook(f'{tmp}/nbs/exp_a.ipynb', 'md:# no module', 'x'*119)
         report = notebook_report(tmp)
     test_eq(report, dict(
         notebooks='2, 1 of them export', tests=1, exported_cells=2, cell_lines='median 2, p90 2, max 2',
         cell_characters='median 77, p90 134, max 134', exported_lines='1 above 120, 1 above 110, of 5',
-        all_code_lines='1 above 120, 2 above 110, of 8', markdown_share='14 %', shown_names='1 of 2', longest_chain='1: a'))
+        all_code_lines='1 above 120, 2 above 110, of 8', markdown_share='14 %', shown_names='1 of 2',
+        longest_chain='1: a'))
     test_eq(spread([3]*9+[7]), 'median 3, p90 7, max 7')
     cell = Cell(1, 'code', {}, '\n'.join(['']+['x'*n for n in (110,111,120,121)]), [])
     test_eq(wide_lines([cell]), '1 above 120, 3 above 110, of 4')

@@ -1,11 +1,11 @@
 # Generated from nbs/58_train.cache.ipynb; edit the notebook, not this file
-import json, torch
+import torch
 from fastcore.basics import patch
 from pathlib import Path
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn, Tensor
-from stereo_kd.core import atomic_write, fingerprint
+from stereo_kd.core import OtherRequest, atomic_write, claim, fingerprint
 from stereo_kd.models.base import STAGES, StereoOutput, get_map
 import tempfile
 from statistics import median
@@ -38,11 +38,11 @@ def test_asks_once():
         test_eq(c.asked, 5) # a damaged file is made again
         test_fail(lambda: c(x, y), exc=ValueError, contains='must be told the indices')
         test_fail(
-            lambda: CachedTeacher(teacher, d, 'other noise', names), exc=ValueError,
-            contains='other data: data differ')
+            lambda: CachedTeacher(teacher, d, 'other noise', names), exc=OtherRequest,
+            contains='data was noise, is now other noise')
         test_fail(
             lambda: CachedTeacher(create_model('tsnnet_naive', max_disp=48), d, 'noise', names),
-            exc=ValueError, contains='teacher differ')
+            exc=OtherRequest, contains='teacher was')
     n = create_model('dtpnet', max_disp=48)
     f = fingerprint(n)
     test_eq(f, fingerprint(n))

@@ -2,16 +2,17 @@
 import time, torch
 from functools import partial
 from pathlib import Path
-from fastai.basics import Adam, Callback, L, Learner, Recorder
+from fastai.basics import Adam, Callback, CancelStepException, L, Learner, Recorder
 from fastai.callback.channelslast import ChannelsLast
 from fastai.callback.fp16 import AMPMode, MixedPrecision
 from fastai.callback.schedule import ParamScheduler, combined_cos
 from fastcore.basics import patch
 from torch.nn.modules.batchnorm import _BatchNorm
-from stereo_kd.core import atomic_write, write_csv
+from stereo_kd.core import write_csv
 from stereo_kd.losses.supervised import SupervisedLoss
 from stereo_kd.metrics import pooled_metrics
 from stereo_kd.models.base import STAGES
+from stereo_kd.train.state import read_state, write_state
 import tempfile, warnings
 import matplotlib.pyplot as plt
 from fastcore.test import *
@@ -20,28 +21,6 @@ from stereo_kd.models.base import StereoNet
 from stereo_kd.models.cost_volume import correlation_volume
 from torch import nn
 from stereo_kd.train.learner import *
-
-def test_schedules_reach_the_optimiser():
-    class Tiny(StereoNet):
-        def __init__(self):
-            super().__init__(48)
-            self.score = nn.Conv2d(3, 48, 4, 4)
-        def features(self, image, extras): return [self.score(image)]
-        def cost_volume(self, left, right, extras): return left[-1]-right[-1]
-        def aggregation(self, volume, left, right, extras, all_outputs): return [volume]
-    def rates(schedule, lr=1.):
-        learn = stereo_learner(
-            StereoDataLoaders.from_synthetic(20, 2, (32,64), bs=2, max_disp=48, device='cpu'), Tiny(),
-            precision='fp32', schedule=schedule)
-        with learn.no_bar(),learn.no_logging(): fit(learn, 1, lr)
-        return [
-            round(v, 4) for v in learn.recorder.hps['lr']] if hasattr(
-                learn.recorder, 'hps') else learn.recorder.lrs
-    test_eq(rates(constant), [1.]*10)
-    test_close(rates(partial(step_decay, at=(.35,.75))), [1.]*4+[.1]*4+[.01]*2, eps=1e-6)
-    one = rates(one_cycle)
-    test_close([one[0],max(one),one.index(max(one))], [.04,1.,1], eps=1e-6)
-    assert one[1:]==sorted(one[1:], reverse=True) and one[-1]<.05
 
 def test_a_killed_run_ends_the_same():
     class Net(StereoNet):
@@ -70,7 +49,41 @@ def test_a_killed_run_ends_the_same():
         test_eq(rows, again)
         for p,q in zip(whole.state_dict().values(), resumed.state_dict().values()): test_eq(p, q)
         test_eq(len(Path(f'{d}/b/history.csv').read_text().splitlines()), 5)
-        test_eq(sorted(p.name for p in Path(f'{d}/b').iterdir()), ['history.csv','state.pt'])
+        test_eq(sorted(p.name for p in Path(f'{d}/b').iterdir()), ['history.csv','state-3.safetensors','state-4.safetensors'])
+
+def test_divergence_is_stopped_or_skipped():
+    class Net(StereoNet):
+        def __init__(self):
+            super().__init__(48)
+            self.score,self.bad = nn.Conv2d(3, 12, 4, 4),False
+        def features(self, image, extras): return [self.score(image)]
+        def cost_volume(self, left, right, extras): return left[-1]-right[-1]
+        def aggregation(self, volume, left, right, extras, all_outputs):
+            return [volume*float('nan') if self.bad else volume]
+    class Break(Callback):
+        "Some batches give nan"
+        def __init__(self, *when): self.when = when
+        def before_batch(self): self.model.bad = self.training and (self.epoch,self.iter) in self.when
+    def run(folder, when, **kw):
+        torch.manual_seed(0)
+        dls = StereoDataLoaders.from_synthetic(8, 2, (32,64), bs=2, max_disp=48, device='cpu')
+        learn = stereo_learner(dls, Net(), precision='fp32', seed=5, cbs=Break(*when), **kw)
+        try:
+            with learn.no_bar(),learn.no_logging(): fit(learn, 3, 1e-2, folder)
+        finally: learn.model.bad = False
+        return learn
+    with tempfile.TemporaryDirectory() as d:
+        words = 'diverged: loss nan at epoch 1, batch 2, seed 5, learning rate 0.00'
+        test_fail(lambda: run(f'{d}/a', [(1,2)]), exc=Diverged, contains=words)
+        test_fail(lambda: run(f'{d}/a', [(1,2)]), exc=Diverged, contains=f'the state after 1 epochs is kept in {d}/a')
+        good = read_state(f'{d}/a')
+        test_eq([good['epoch'],not_finite(good['model'])], [1,''])
+        test_eq(not_finite(run(f'{d}/b', [(1,2),(2,0)], divergence='skip').model.state_dict()), '')
+        again = run(f'{d}/a', []) # the cause is gone: it goes on
+        assert not not_finite(again.model.state_dict()) and read_state(f'{d}/a')['epoch']==3
+        many = [(e,i) for e in range(3) for i in range(4)]
+        test_fail(lambda: run(f'{d}/c', many, divergence='skip'), exc=Diverged, contains='after 10 skipped steps')
+    test_fail(lambda: DivergenceCallback('ignore'), exc=ValueError, contains="got 'ignore'")
 
 def test_a_killed_distillation_ends_the_same():
     from stereo_kd.train.distill import DistillCallback, Term
@@ -168,6 +181,28 @@ def test_callbacks_come_in_their_places():
         len(stereo_learner(dls, StereoNet(48), precision='fp32', cbs=Callback()).cbs), 1
         +len(stereo_learner(dls, StereoNet(48), precision='fp32').cbs))
     assert BF16Callback not in {type(c) for c in stereo_learner(dls, StereoNet(48), precision='fp32').cbs}
+
+def test_schedules_reach_the_optimiser():
+    class Tiny(StereoNet):
+        def __init__(self):
+            super().__init__(48)
+            self.score = nn.Conv2d(3, 48, 4, 4)
+        def features(self, image, extras): return [self.score(image)]
+        def cost_volume(self, left, right, extras): return left[-1]-right[-1]
+        def aggregation(self, volume, left, right, extras, all_outputs): return [volume]
+    def rates(schedule, lr=1.):
+        learn = stereo_learner(
+            StereoDataLoaders.from_synthetic(20, 2, (32,64), bs=2, max_disp=48, device='cpu'), Tiny(),
+            precision='fp32', schedule=schedule)
+        with learn.no_bar(),learn.no_logging(): fit(learn, 1, lr)
+        return [
+            round(v, 4) for v in learn.recorder.hps['lr']] if hasattr(
+                learn.recorder, 'hps') else learn.recorder.lrs
+    test_eq(rates(constant), [1.]*10)
+    test_close(rates(partial(step_decay, at=(.35,.75))), [1.]*4+[.1]*4+[.01]*2, eps=1e-6)
+    one = rates(one_cycle)
+    test_close([one[0],max(one),one.index(max(one))], [.04,1.,1], eps=1e-6)
+    assert one[1:]==sorted(one[1:], reverse=True) and one[-1]<.05
 
 def test_precision_is_checked_and_used():
     dls = StereoDataLoaders.from_synthetic(4, 2, (32,64), bs=2, max_disp=48, device='cpu')

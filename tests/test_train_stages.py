@@ -4,13 +4,15 @@ from copy import deepcopy
 from pathlib import Path
 from typing import NamedTuple
 from fastcore.basics import patch
+from importlib.metadata import version
 from fastcore.foundation import L
 from torch import nn
-from stereo_kd.core import fingerprint, set_seed
+from stereo_kd.core import OtherRequest, claim, fingerprint, set_seed
 from stereo_kd.models.widths import widths
 from stereo_kd.models.zoo import create_model, load_model, save_model
 from stereo_kd.prune.loop import prune_loop, ratio_for
 from stereo_kd.train.learner import FrozenNormCallback, fit, stereo_learner
+from stereo_kd.train.state import describe, describe_loaders, drop_states
 from stereo_kd.train.recipes import dtp_callback
 import tempfile, torch
 from fastcore.test import *
@@ -47,6 +49,7 @@ def test_a_finished_chain_is_read_back():
     torch.manual_seed(0)
     dls = StereoDataLoaders.from_synthetic(4, 2, (32,64), bs=2, max_disp=48, device='cpu')
     def chain(folder):
+        torch.manual_seed(0)
         teacher = create_model('dtpnet', max_disp=48, stem=8, width=16).eval()
         s = train_stage(
             create_model('dtpnet', max_disp=48, stem=8, width=16), dls, 1, f'{folder}/student',
@@ -70,6 +73,46 @@ def test_a_finished_chain_is_read_back():
             [read_card(f'{d}/{k}/model.safetensors')['meta']['supervision'] for k in ('student','prune1')],
             ['both','teacher'])
         assert 'kd' in read_card(f'{d}/student/model.safetensors')['meta']['history'][0]
+
+def test_another_request_is_refused():
+    tiny = dict(max_disp=48, stem=8, width=16)
+    def loaders(**kw): return StereoDataLoaders.from_synthetic(4, 2, (32,64), bs=2, max_disp=48, device='cpu', **kw)
+    def fresh(seed=0, **kw):
+        set_seed(seed)
+        return create_model('dtpnet', **tiny|kw).eval()
+    def stage(folder, net=None, dls=None, **kw):
+        return train_stage(net or fresh(), dls or loaders(), **dict(epochs=1, folder=folder, learner=dict(precision='fp32'))|kw)
+    with tempfile.TemporaryDirectory() as d:
+        before = fingerprint(stage(d))
+        teacher = fresh(3)
+        for words,kw in {
+            'epochs was 1, is now 9': dict(epochs=9), 'seed was 0, is now 7': dict(seed=7), 'lr was 0.002': dict(lr=1e-3),
+            'supervision was truth, is now teacher': dict(supervision='teacher', teacher=teacher),
+            'start was': dict(net=fresh(1)), 'args was': dict(net=fresh(stem=16)), 'data was': dict(dls=loaders(seed=1)),
+            'frozen_norm was False': dict(frozen_norm=True), 'learner was': dict(learner=dict(precision='fp32', wd=0.))}.items():
+            test_fail(lambda: stage(d, **kw), exc=OtherRequest, contains=words)
+        test_eq(fingerprint(stage(d)), before)
+        taught = dict(supervision='both', teacher=teacher)
+        stage(f'{d}/taught', **taught)
+        for words,kw in {'teacher was': dict(teacher=fresh(4)), 'recipe was': dict(weight=2.)}.items():
+            test_fail(lambda: stage(f'{d}/taught', **taught|kw), exc=OtherRequest, contains=words)
+        pruned = lambda **kw: prune_stages(
+            fresh(), loaders(), 1, f'{d}/p', **dict(ratio=.3, calibrate=1, learner=dict(precision='fp32'))|kw)
+        pruned()
+        test_fail(lambda: pruned(ratio=.2), exc=OtherRequest, contains='ratio was 0.3, is now 0.2')
+        test_fail(lambda: pruned(lr=1.), exc=OtherRequest, contains='lr was 0.002, is now 1.0')
+
+def test_a_checkpoint_is_the_same_bytes_twice():
+    with tempfile.TemporaryDirectory() as d:
+        files = []
+        for k in 'ab':
+            set_seed(0)
+            net = create_model('dtpnet', max_disp=48, stem=8, width=16)
+            dls = StereoDataLoaders.from_synthetic(4, 2, (32,64), bs=2, max_disp=48, device='cpu')
+            train_stage(net, dls, 2, f'{d}/{k}', learner=dict(precision='fp32'))
+            files.append(Path(f'{d}/{k}/model.safetensors').read_bytes())
+        assert files[0]==files[1]
+        test_eq(sorted(p.name for p in Path(f'{d}/a').iterdir()), ['history.csv','made_from.json','model.safetensors'])
 
 def test_a_stage_can_leave_the_statistics():
     torch.manual_seed(0)
@@ -102,7 +145,7 @@ def test_all_terms_of_the_cascade_train():
         test_eq(
             [meta['recipe']['name'],list(meta['recipe']['weights']),meta['teacher']],
             ['tsnnet',list(terms),'tsnnet_student'])
-        test_eq(meta['teacher_weights'], fingerprint(teacher))
+        test_eq(meta['made_from']['teacher'], fingerprint(teacher))
         assert all(meta['history'][0][k]>0 for k in terms), meta['history']
         test_eq(list(n.state_dict()), list(create_model('tsnnet_naive', max_disp=48).state_dict()))
 

@@ -10,8 +10,10 @@ from fastcore.test import *
 from torch import nn
 from stereo_kd.testing import line_net, pair_loaders
 from stereo_kd.train.distill import DistillCallback, Term
+import pytest
 from stereo_kd.train.timer import *
 
+@pytest.mark.serial
 def test_parts_are_told_apart():
     def loss(p, d, v):
         sleep(.01)

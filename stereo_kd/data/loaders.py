@@ -19,8 +19,6 @@ from .folder import folder
 from .kitti import kitti2012, kitti2015
 from .middlebury import middlebury
 from .sceneflow import sceneflow
-
-# %% ../../nbs/19_data.loaders.ipynb #d18feb3b
 from .synthetic import SyntheticPairs
 from .transforms import augment, Augmented
 

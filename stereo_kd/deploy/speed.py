@@ -18,8 +18,6 @@ from ..evaluation.cost import costs, device_name
 from ..core import format_table, parse_size, pick, write_csv
 from ..data.synthetic import DISAGREEMENTS, SyntheticPairs
 from .engine import sessions, Engine
-
-# %% ../../nbs/87_deploy.speed.ipynb #ade41bc3
 from ..models.zoo import create_model, list_models, load_model, shipped
 from ..prune.loop import prune_step, ratio_for
 from ..inference.sgbm import sgbm

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['FRAME_COLUMNS', 'REAL', 'DEFAULT_REAL', 'Frame', 'Estimator', 'from_function', 'network_name', 'from_network',
-           'from_sgbm', 'from_folder', 'as_estimator', 'Evaluation', 'evaluate_frames', 'evaluate_masks', 'evaluate',
-           'real_pairs', 'compare', 'submit', 'open_pairs', 'report', 'write_evaluation', 'stereo_eval']
+           'from_sgbm', 'from_folder', 'as_estimator', 'Evaluation', 'evaluate_frames', 'write_evaluation',
+           'evaluate_masks', 'evaluate', 'real_pairs', 'compare', 'submit', 'open_pairs', 'report', 'stereo_eval']
 
 # %% ../../nbs/83_evaluation.evaluate.ipynb #266376db
 import os, time, warnings
@@ -20,8 +20,6 @@ from typing import NamedTuple
 from ..core import denormalize, evaluating, fingerprint, pick, write_rows
 from ..data.files import IncompleteWarning, PairFiles
 from ..data.io import read_disparity, read_pixels
-
-# %% ../../nbs/83_evaluation.evaluate.ipynb #fa1d97e5
 from ..data.kitti import kitti2012, kitti2015
 from ..data.loaders import readers
 from ..data.middlebury import middlebury
@@ -284,6 +282,15 @@ def evaluate_frames(
     figures = benchmark_metrics(dataset.name, pixels) if official else {}
     return Evaluation(identity|whole.result(), frames, figures)
 
+# %% ../../nbs/83_evaluation.evaluate.ipynb #faddb4ec
+def write_evaluation(
+    found:Evaluation, # see `evaluate_frames`
+    path,             # csv file; replaced only when complete
+):
+    "Rows of the frames, and below them that of the set, whose `frame` is empty, with the benchmark's figures"
+    figures = {f"{found.row['set']}:{k}":v for k,v in found.official.items()}
+    write_rows([*found.frames, found.row|figures], path, own=(*FRAME_COLUMNS, *figures))
+
 # %% ../../nbs/83_evaluation.evaluate.ipynb #c0000155
 def _estimator_costs(estimator, size, rounds):
     "Columns of `costs`, for estimators that are networks"
@@ -453,15 +460,6 @@ def report(
         f"{r['set']}, mask {r['mask']}, {r['n']} frames, {r['n_pixels']} px: {', '.join(said)}", f"  pooled: {ours}"]
     figures = ', '.join(f"{k} {v:.3f}" for k,v in found.official.items())
     return '\n'.join(lines+[f"  as the benchmark counts: {figures}"]*bool(figures))
-
-# %% ../../nbs/83_evaluation.evaluate.ipynb #faddb4ec
-def write_evaluation(
-    found:Evaluation, # see `evaluate_frames`
-    path,             # csv file; replaced only when complete
-):
-    "Rows of the frames, and below them that of the set, whose `frame` is empty, with the benchmark's figures"
-    figures = {f"{found.row['set']}:{k}":v for k,v in found.official.items()}
-    write_rows([*found.frames, found.row|figures], path, own=(*FRAME_COLUMNS, *figures))
 
 # %% ../../nbs/83_evaluation.evaluate.ipynb #4fff8419
 def _submit(path, pairs, estimator, part, resolution):

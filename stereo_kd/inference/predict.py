@@ -18,8 +18,6 @@ from torch import nn, Tensor
 from ..core import evaluating, normalize
 from ..data.io import read_image, write_bytes, write_disparity, write_picture
 from ..models.zoo import load_model
-
-# %% ../../nbs/73_inference.predict.ipynb #67a0640b
 from .left_right import check_post, left_right_disparities, postprocess
 from .rectify import align_rows
 

@@ -6,13 +6,13 @@
 __all__ = ['CachedTeacher']
 
 # %% ../../nbs/58_train.cache.ipynb #c61f4d79
-import json, torch
+import torch
 from fastcore.basics import patch
 from pathlib import Path
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn, Tensor
-from ..core import atomic_write, fingerprint
+from ..core import OtherRequest, atomic_write, claim, fingerprint
 from ..models.base import STAGES, StereoOutput, get_map
 
 # %% ../../nbs/58_train.cache.ipynb #12ab164a
@@ -28,23 +28,12 @@ class CachedTeacher(nn.Module):
         self.teacher,self.folder,self.maps = teacher,Path(folder),tuple(maps or [teacher.answer])
         self.max_disp,self.asked = teacher.max_disp,0
         self.spec = getattr(teacher, 'spec', dict(name=type(teacher).__name__))
-        self._claim(dict(teacher=fingerprint(teacher), data=data, maps=list(self.maps)))
+        about = dict(teacher=fingerprint(teacher), data=data, maps=list(self.maps))
+        claim(self.folder, about, 'the answers of a teacher')
 
     def freeze(self):
         self.teacher.freeze()
         return self.eval()
-
-# %% ../../nbs/58_train.cache.ipynb #fbfd1ea3
-@patch
-def _claim(self:CachedTeacher, about):
-    "Write down whose answers a folder holds; refuse one that holds others"
-    file = self.folder/'about.json'
-    known = json.loads(file.read_text()) if file.exists() else about
-    if differing := [k for k in about if about[k]!=known.get(k)]:
-        raise ValueError(f"{self.folder} holds the answers of another teacher or other data: "
-                         f"{', '.join(differing)} differ; use another folder")
-    self.folder.mkdir(parents=True, exist_ok=True)
-    with atomic_write(file) as tmp: tmp.write_text(json.dumps(about))
 
 # %% ../../nbs/58_train.cache.ipynb #5d4aa2e1
 @patch
