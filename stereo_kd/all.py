@@ -39,7 +39,8 @@ from .inference.predict import predict, to_depth, write_ply
 from .evaluation.cost import count_macs, count_params, latency, module_table, thop_macs
 from .evaluation.benchmarks import benchmark_metrics, evaluated_pixels
 from .evaluation.submit import write_submission
-from .evaluation.evaluate import compare, evaluate, evaluate_frames, evaluate_masks, from_folder, from_network, from_sgbm
+from .evaluation.evaluate import compare, evaluate, evaluate_frames, evaluate_masks
+from .evaluation.evaluate import from_folder, from_network, from_sgbm
 from .deploy.export import export_onnx
 from .deploy.engine import Engine, list_engines
 

@@ -32,7 +32,8 @@ from stereo_kd.inference.predict import predict, to_depth, write_ply
 from stereo_kd.evaluation.cost import count_macs, count_params, latency, module_table, thop_macs
 from stereo_kd.evaluation.benchmarks import benchmark_metrics, evaluated_pixels
 from stereo_kd.evaluation.submit import write_submission
-from stereo_kd.evaluation.evaluate import compare, evaluate, evaluate_frames, evaluate_masks, from_folder, from_network, from_sgbm
+from stereo_kd.evaluation.evaluate import compare, evaluate, evaluate_frames, evaluate_masks
+from stereo_kd.evaluation.evaluate import from_folder, from_network, from_sgbm
 from stereo_kd.deploy.export import export_onnx
 from stereo_kd.deploy.engine import Engine, list_engines
 from fastcore.test import *

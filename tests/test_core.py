@@ -77,7 +77,9 @@ def test_what_stood_there_keeps_its_nature():
         link.symlink_to('../real.txt')
         with atomic_write(link) as tmp: tmp.write_text('new')
         assert link.is_symlink()
-        test_eq([real.read_text(),real.stat().st_mode & 0o777,[p.name for p in link.parent.iterdir()]], ['new',0o640,['link.txt']])
+        test_eq(
+            [real.read_text(),real.stat().st_mode & 0o777,[p.name for p in link.parent.iterdir()]],
+            ['new',0o640,['link.txt']])
         os.mkfifo(d/'pipe')
         def write(path):
             with atomic_write(path) as tmp: tmp.write_text('x')
@@ -124,7 +126,9 @@ def test_a_folder_is_refused_to_another_request():
         ask = lambda **kw: claim(f'{d}/a', dict(seed=0, size=(64,128), teacher=None)|kw, 'a stage')
         ask()
         ask() # the same again; a tuple is a list on disk
-        for kw,words in ((dict(seed=7), 'a stage that was made from something else: seed was 0, is now 7. Use another folder'),
+        for kw,words in ((
+            dict(seed=7),
+            'a stage that was made from something else: seed was 0, is now 7. Use another folder'),
                          (dict(seed=1, new=2), 'seed was 0, is now 1; new was None, is now 2')):
             test_fail(lambda: ask(**kw), exc=OtherRequest, contains=words)
         test_eq(json.loads(Path(f'{d}/a/made_from.json').read_text()), dict(seed=0, size=[64,128], teacher=None))
@@ -155,9 +159,13 @@ def test_a_run_is_kept_with_its_recipe():
         test_eq([kept['seed'],kept['environment']['torch']], [3,version('torch')])
         test_fail(lambda: save_run(run, 'dtp', [dict(lat=1)]), contains='unknown columns lat')
         test_eq(json.loads((run/'metrics.json').read_text()), kept)
+        put_aside(run/'nothing there')
         again = run_folder(run, restart=True)
-        test_eq([list(again.iterdir()),json.loads((run.with_name('b.old1')/'metrics.json').read_text())], [[],kept])
-        test_eq(run_folder(again, restart=True)==again and not run.with_name('b.old2').exists(), True) # nothing to put aside
+        test_eq(
+            [list(again.iterdir()),json.loads((run.with_name('b.old1')/'metrics.json').read_text())],
+            [[],kept])
+        # nothing to put aside
+        test_eq(run_folder(again, restart=True)==again and not run.with_name('b.old2').exists(), True)
 
 def test_modes_come_back():
     net = nn.Sequential(nn.BatchNorm2d(3), nn.Sequential(nn.Dropout())).train()

@@ -280,6 +280,8 @@ def test_an_import_upwards_is_found():
         test_eq([len(upward_imports(bad)), len(longest_chain(bad))], [1,2])
         write_notebook(f'{tmp}/nbs/losses.ipynb', '#| default_exp losses')
         test_fail(lambda: import_graph(tmp), contains='must begin with a number', exc=ValueError)
+    tree = dict(a=Module(1, set()), b=Module(2, {'a'}), c=Module(3, {'a','b'}), all=Module(4, {'c'}))
+    test_eq(longest_chain(tree), ['c','b','a'])
 
 def test_imports_point_down():
     graph = import_graph(project_root())

@@ -49,7 +49,9 @@ def test_a_killed_run_ends_the_same():
         test_eq(rows, again)
         for p,q in zip(whole.state_dict().values(), resumed.state_dict().values()): test_eq(p, q)
         test_eq(len(Path(f'{d}/b/history.csv').read_text().splitlines()), 5)
-        test_eq(sorted(p.name for p in Path(f'{d}/b').iterdir()), ['history.csv','state-3.safetensors','state-4.safetensors'])
+        test_eq(
+            sorted(p.name for p in Path(f'{d}/b').iterdir()),
+            ['history.csv','state-3.safetensors','state-4.safetensors'])
 
 def test_divergence_is_stopped_or_skipped():
     class Net(StereoNet):
@@ -75,9 +77,12 @@ def test_divergence_is_stopped_or_skipped():
     with tempfile.TemporaryDirectory() as d:
         words = 'diverged: loss nan at epoch 1, batch 2, seed 5, learning rate 0.00'
         test_fail(lambda: run(f'{d}/a', [(1,2)]), exc=Diverged, contains=words)
-        test_fail(lambda: run(f'{d}/a', [(1,2)]), exc=Diverged, contains=f'the state after 1 epochs is kept in {d}/a')
+        test_fail(
+            lambda: run(f'{d}/a', [(1,2)]), exc=Diverged,
+            contains=f'the state after 1 epochs is kept in {d}/a')
         good = read_state(f'{d}/a')
         test_eq([good['epoch'],not_finite(good['model'])], [1,''])
+        test_eq(last_good(d), 'no earlier state was kept')
         test_eq(not_finite(run(f'{d}/b', [(1,2),(2,0)], divergence='skip').model.state_dict()), '')
         again = run(f'{d}/a', []) # the cause is gone: it goes on
         assert not not_finite(again.model.state_dict()) and read_state(f'{d}/a')['epoch']==3

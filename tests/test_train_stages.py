@@ -76,12 +76,15 @@ def test_a_finished_chain_is_read_back():
 
 def test_another_request_is_refused():
     tiny = dict(max_disp=48, stem=8, width=16)
-    def loaders(**kw): return StereoDataLoaders.from_synthetic(4, 2, (32,64), bs=2, max_disp=48, device='cpu', **kw)
+    def loaders(**kw):
+        return StereoDataLoaders.from_synthetic(4, 2, (32,64), bs=2, max_disp=48, device='cpu', **kw)
     def fresh(seed=0, **kw):
         set_seed(seed)
         return create_model('dtpnet', **tiny|kw).eval()
     def stage(folder, net=None, dls=None, **kw):
-        return train_stage(net or fresh(), dls or loaders(), **dict(epochs=1, folder=folder, learner=dict(precision='fp32'))|kw)
+        return train_stage(
+            net or fresh(), dls or loaders(),
+            **dict(epochs=1, folder=folder, learner=dict(precision='fp32'))|kw)
     with tempfile.TemporaryDirectory() as d:
         before = fingerprint(stage(d))
         teacher = fresh(3)
@@ -89,7 +92,8 @@ def test_another_request_is_refused():
             'epochs was 1, is now 9': dict(epochs=9), 'seed was 0, is now 7': dict(seed=7), 'lr was 0.002': dict(lr=1e-3),
             'supervision was truth, is now teacher': dict(supervision='teacher', teacher=teacher),
             'start was': dict(net=fresh(1)), 'args was': dict(net=fresh(stem=16)), 'data was': dict(dls=loaders(seed=1)),
-            'frozen_norm was False': dict(frozen_norm=True), 'learner was': dict(learner=dict(precision='fp32', wd=0.))}.items():
+            'frozen_norm was False': dict(frozen_norm=True), 'learner was': dict(
+                learner=dict(precision='fp32', wd=0.))}.items():
             test_fail(lambda: stage(d, **kw), exc=OtherRequest, contains=words)
         test_eq(fingerprint(stage(d)), before)
         taught = dict(supervision='both', teacher=teacher)
@@ -112,7 +116,9 @@ def test_a_checkpoint_is_the_same_bytes_twice():
             train_stage(net, dls, 2, f'{d}/{k}', learner=dict(precision='fp32'))
             files.append(Path(f'{d}/{k}/model.safetensors').read_bytes())
         assert files[0]==files[1]
-        test_eq(sorted(p.name for p in Path(f'{d}/a').iterdir()), ['history.csv','made_from.json','model.safetensors'])
+        test_eq(
+            sorted(p.name for p in Path(f'{d}/a').iterdir()),
+            ['history.csv','made_from.json','model.safetensors'])
 
 def test_a_stage_can_leave_the_statistics():
     torch.manual_seed(0)

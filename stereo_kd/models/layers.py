@@ -81,7 +81,8 @@ class MobileV2(nn.Module):
 class FirstBlock(MobileV2):
     "The `MobileV2` that sees the image: full precision also under autocast"
     def forward(self, x):
-        kind = 'cpu' if x.device.type=='meta' else x.device.type # autocast does not know meta tensors, which count costs
+        # autocast does not know meta tensors, which count costs
+        kind = 'cpu' if x.device.type=='meta' else x.device.type
         with torch.autocast(kind, enabled=False): return super().forward(x.to(self.body[0][0].weight.dtype))
 
 # %% ../../nbs/22_models.layers.ipynb #3593a507

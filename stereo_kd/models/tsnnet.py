@@ -125,7 +125,8 @@ def _matching(form, ni, kernel):
 def _learned_volume(form, channels, bins):
     "The layers of a learned volume; None for one without weights"
     hidden = (32,16) if channels>16 else (16,)
-    forms = dict(interlaced=lambda: InterlacedVolume(channels, hidden, bins), correlation=lambda: None, cosine=lambda: None)
+    weightless = lambda: None
+    forms = dict(interlaced=lambda: InterlacedVolume(channels, hidden, bins), correlation=weightless, cosine=weightless)
     return pick(forms, form, 'cost_volume')()
 
 # %% ../../nbs/26_models.tsnnet.ipynb #19d5a05a

@@ -46,7 +46,8 @@ def check_finite(
 ):
     "Raise `ValueError` if a weight is nan or infinite: such a network answers nothing"
     bad = [k for k,v in net.state_dict().items() if v.is_floating_point() and not v.isfinite().all()]
-    if bad: raise ValueError(f"{path}: {bad[0]} and {len(bad)-1} more tensors are not finite; the training has diverged")
+    if bad:
+        raise ValueError(f"{path}: {bad[0]} and {len(bad)-1} more tensors are not finite: the training has diverged")
 
 # %% ../../nbs/39_models.zoo.ipynb #5866932d
 def save_model(

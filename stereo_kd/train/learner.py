@@ -91,7 +91,8 @@ def not_finite(
 # %% ../../nbs/63_train.learner.ipynb #d690bb0f
 class DivergenceCallback(Callback):
     "Stop, or leave out steps, where a gradient is not finite"
-    order,run_valid = MixedPrecision.order+.5,False # gradients have their true scale, nothing has clipped them
+    # gradients have their true scale, nothing has clipped them
+    order,run_valid = MixedPrecision.order+.5,False
     def __init__(self,
         policy:str='stop', # or 'skip'
         limit:int=10,      # steps that 'skip' leaves out at most
@@ -109,7 +110,8 @@ class DivergenceCallback(Callback):
         raise Diverged(self._sentence())
 
     def _sentence(self):
-        where = f"epoch {self.epoch}, batch {self.iter}, seed {self.seed}, learning rate {self.opt.hypers[-1]['lr']:.3g}"
+        lr = self.opt.hypers[-1]['lr']
+        where = f"epoch {self.epoch}, batch {self.iter}, seed {self.seed}, learning rate {lr:.3g}"
         skipped = f" after {self.skipped-1} skipped steps" if self.policy=='skip' else ''
         return f"training diverged{skipped}: loss {self.loss_grad.item():g} at {where}; {last_good(self.folder)}"
 
@@ -169,7 +171,8 @@ def after_epoch(self:StateCallback):
     if not self.recorder.values[-1]: return # an epoch that was done before the stop and is skipped
     self.rows.append(self._row())
     model = self.model.state_dict()
-    if bad := not_finite(model): raise Diverged(f"after epoch {self.epoch} {bad} is not finite; {last_good(self.folder)}")
+    if bad := not_finite(model):
+        raise Diverged(f"after epoch {self.epoch} {bad} is not finite; {last_good(self.folder)}")
     callbacks = {n:c.state_dict() for n,c in self._stateful().items()}
     opt = [dict(self.opt.state[p]) for p in _params(self.opt)]
     write_state(self.folder, self.epoch+1, dict(

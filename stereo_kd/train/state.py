@@ -48,8 +48,8 @@ def _checksum(text, tensors):
 
 def _states(folder):
     "Files of states, the newest first"
-    found = [(int(m[1]),p) for p in Path(folder).glob('state-*.safetensors') if (m := re.fullmatch(r'state-(\d+)', p.stem))]
-    return [p for _,p in sorted(found, reverse=True)]
+    found = {p:re.fullmatch(r'state-(\d+)', p.stem) for p in Path(folder).glob('state-*.safetensors')}
+    return sorted((p for p,m in found.items() if m), key=lambda p: int(found[p][1]), reverse=True)
 
 def drop_states(
     folder,      # of a run
@@ -68,7 +68,8 @@ def write_state(
     tree,tensors = pack(state)
     text = json.dumps(tree)
     file = Path(folder)/f'state-{epoch}.safetensors'
-    with atomic_write(file) as tmp: save_file(tensors, tmp, metadata=dict(state=text, checksum=_checksum(text, tensors)))
+    meta = dict(state=text, checksum=_checksum(text, tensors))
+    with atomic_write(file) as tmp: save_file(tensors, tmp, metadata=meta)
     drop_states(folder, keep=2)
     return file
 
@@ -87,11 +88,14 @@ def read_state(
     files,bad = _states(folder),[]
     for path in files:
         try: state = _read(path)
-        except (SafetensorError, OSError, ValueError, KeyError, RuntimeError) as e: bad.append(f'{path} is damaged ({e})')
+        except (SafetensorError, OSError, ValueError, KeyError, RuntimeError) as e:
+            bad.append(f'{path} is damaged ({e})')
         else:
             if bad: warnings.warn(f"{'; '.join(bad)}; going on from {path.name}")
             return state
-    if bad: raise ValueError(f"{'; '.join(bad)}: no whole state is left to go on from; restart, or use another folder")
+    if bad:
+        raise ValueError(
+            f"{'; '.join(bad)}: no whole state is left to go on from; restart, or use another folder")
 
 # %% ../../nbs/62_train.state.ipynb #7bbd36d5
 def describe(
@@ -103,7 +107,7 @@ def describe(
     if isinstance(x, (list,tuple)): return [describe(v) for v in x]
     if isinstance(x, dict): return {str(k):describe(v) for k,v in x.items()}
     if isinstance(x, Tensor): return x.tolist()
-    if isinstance(x, partial): return dict(function=describe(x.func), args=describe(x.args), kwargs=describe(x.keywords))
+    if isinstance(x, partial): return [describe(x.func), describe(x.args), describe(x.keywords)]
     if callable(x) and hasattr(x, '__qualname__'): return x.__qualname__
     if hasattr(x, 'files'): return dict(kind=type(x).__name__, mask=x.mask, pairs=_names(x.files), n=len(x))
     known = {k:describe(v) for k,v in vars(x).items() if k!='device' and not k.startswith('_')}
