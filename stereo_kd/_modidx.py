@@ -781,6 +781,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                           'stereo_kd.kernels.triton._forward': ( 'kernels.triton.html#_forward',
                                                                                  'stereo_kd/kernels/triton.py'),
                                           'stereo_kd.kernels.triton._knot': ('kernels.triton.html#_knot', 'stereo_kd/kernels/triton.py'),
+                                          'stereo_kd.kernels.triton._peak': ('kernels.triton.html#_peak', 'stereo_kd/kernels/triton.py'),
                                           'stereo_kd.kernels.triton._share': ('kernels.triton.html#_share', 'stereo_kd/kernels/triton.py'),
                                           'stereo_kd.kernels.triton.backward': ( 'kernels.triton.html#backward',
                                                                                  'stereo_kd/kernels/triton.py'),

@@ -160,7 +160,8 @@ def atomic_write(
         yield tmp
         _replace(tmp, target)
     except OSError as e: raise OSError(e.errno, f"cannot write {path}: {e.strerror or e}") from e
-    finally: tmp.unlink(missing_ok=True)
+    finally:
+        with suppress(OSError): tmp.unlink() # it is gone where all went well
 
 # %% ../nbs/00_core.ipynb #d9727499
 def check_output(

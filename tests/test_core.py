@@ -65,6 +65,9 @@ def test_full_disk_leaves_the_old_file():
         (Path(d)/'b').touch() # as any new file
         test_eq(f.stat().st_mode, (Path(d)/'b').stat().st_mode)
         test_eq([p.name for p in f.parent.iterdir()], ['a.txt'])
+        def below_a_file():
+            with atomic_write(f/'below') as tmp: tmp.write_text('x')
+        test_fail(below_a_file, exc=OSError, contains='cannot write')
 
 def test_what_stood_there_keeps_its_nature():
     from unittest import mock

@@ -1,11 +1,10 @@
 # Generated from nbs/85_deploy.export.ipynb; edit the notebook, not this file
-import ctypes, os, tempfile, warnings
+import ctypes, os, warnings
 from contextlib import contextmanager
 from copy import deepcopy
 from importlib.util import find_spec
-from pathlib import Path
 import numpy as np, torch
-from fastcore.script import Param, call_parse
+from fastcore.script import call_parse
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
@@ -16,7 +15,9 @@ from stereo_kd.models.base import StereoNet, get_map
 from stereo_kd.models.regression import soft_argmax, upsample_scores
 from stereo_kd.models.zoo import load_model
 from stereo_kd.inference.predict import to_image
+import tempfile
 from fastcore.test import *
+from pathlib import Path
 from stereo_kd.models.zoo import create_model
 from stereo_kd.prune.loop import prune_step
 from stereo_kd.deploy.export import *

@@ -6,7 +6,7 @@ from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from statistics import median
 from time import perf_counter
-from stereo_kd.core import check_rows, fingerprint, format_table, parse_size, write_rows
+from stereo_kd.core import fingerprint, format_table, parse_size, write_rows
 from stereo_kd.data.synthetic import DISAGREEMENTS, SyntheticPairs
 from stereo_kd.deploy.engine import Engine, sessions
 from stereo_kd.evaluation.cost import costs, device_name
@@ -15,6 +15,7 @@ from stereo_kd.models.zoo import create_model, list_models, load_model, shipped
 import csv, tempfile
 from fastcore.script import anno_parser
 from fastcore.test import *
+from stereo_kd.core import check_rows
 from stereo_kd.models.zoo import read_card
 import pytest
 from stereo_kd.deploy.speed import *

@@ -4,7 +4,7 @@ from contextlib import contextmanager
 from functools import lru_cache
 from importlib import import_module
 from torch import Tensor
-import ctypes
+import ctypes, os
 from statistics import median
 from time import perf_counter
 import torch.nn.functional as F

@@ -47,6 +47,7 @@ def eth3d(
     truths = sum(bool(s.disp) for s in scenes)
     if part=='training' and truths<len(scenes):
         warnings.warn(
-            f"{root}: only {truths} of {len(scenes)} training scenes have truth; unpack two_view_training_gt beside them",
+            f"{root}: only {truths} of {len(scenes)} training scenes have truth; unpack "
+            f"two_view_training_gt beside them",
             IncompleteWarning, stacklevel=2)
     return PairFiles(scenes, mask, max_disp, 'eth3d')

@@ -84,7 +84,8 @@ def _read_truth(path, scale):
     known,negative = int(np.isfinite(d).sum()),int((d<0).sum())
     if 2*negative>known:
         raise ValueError(
-            f"{path} has negative disparities ({negative} of {known} known pixels); if the file stores minus the disparity, say so with a negative scale")
+            f"{path} has negative disparities ({negative} of {known} known pixels); if the file "
+            f"stores minus the disparity, say so with a negative scale")
     d[d<=0] = np.nan
     return d
 
@@ -144,7 +145,8 @@ def visible(self:PairFiles,
     elif f.right_disp: seen = seen_twice(disp, _read_truth(f.right_disp, f.scale))
     else:
         raise ValueError(
-            f"{f.left}: neither a mask nor the truth of the right view says which pixels are occluded; use mask='all'")
+            f"{f.left}: neither a mask nor the truth of the right view says which pixels are "
+            f"occluded; use mask='all'")
     return seen
 
 # %% ../../nbs/12_data.files.ipynb #4df6c9ff
@@ -166,13 +168,10 @@ def sample(self:PairFiles,
     left,right = (torch.from_numpy(read_image(p)).permute(2,0,1) for p in (f.left,f.right))
     check_pair(left, right, f"{f.left} and {f.right}")
     s = Sample(left, right, *_known(self.truth(i), left.shape[1:], f.disp or f.noc, f.left))
-    return s._replace(
-        **dict(
-            zip(
-                ('right_disp','right_valid'),
-                _known(
-                    _read_truth(
-                        f.right_disp, f.scale), left.shape[1:], f.right_disp, f.right)))) if both and f.right_disp else s
+    if not (both and f.right_disp): return s
+    truth = _read_truth(f.right_disp, f.scale)
+    disp,valid = _known(truth, left.shape[1:], f.right_disp, f.right)
+    return s._replace(right_disp=disp, right_valid=valid)
 
 # %% ../../nbs/12_data.files.ipynb #34bf39d7
 @patch
@@ -232,7 +231,8 @@ def split(self:PairFiles,
     found = [i for i,f in enumerate(self.files) if f.name in keep]
     if not found:
         raise ValueError(
-            f"none of the {len(self)} pairs of {self.name or 'this data set'} is in the split {name}; it begins with {', '.join(sorted(keep)[:3])}")
+            f"none of the {len(self)} pairs of {self.name or 'this data set'} is in the split {name}; "
+            f"it begins with {', '.join(sorted(keep)[:3])}")
     return self.subset(found)
 
 # %% ../../nbs/12_data.files.ipynb #77af980b
@@ -241,7 +241,8 @@ class IncompleteWarning(UserWarning): "Files of a data set are missing"
 def _found_lines(root, found):
     there = sorted(p.name+'/'*p.is_dir() for p in root.iterdir()) if root.is_dir() else []
     lines = [f"  {k}: {n}{f' of {of}' if of else ''}" for k,(n,of) in found.items()]
-    inside = f"  in it: {', '.join(there[:8])}{' ...' if len(there)>8 else ''}" if there else '  in it: nothing' if root.is_dir() else '  no such folder'
+    if not root.is_dir(): inside = '  no such folder'
+    else: inside = f"  in it: {', '.join(there[:8]) or 'nothing'}{' ...' if len(there)>8 else ''}"
     return '\n'.join([*lines, inside])
 
 # %% ../../nbs/12_data.files.ipynb #d3f1f4d0

@@ -82,7 +82,8 @@ def every_fifth(
     n = len(pairs)
     if n<2:
         raise ValueError(
-            f"{pairs.name or 'this data set'} has {n} pair{'s'*(n!=1)} with truth: too few to train on some and validate on others")
+            f"{pairs.name or 'this data set'} has {n} pair{'s'*(n!=1)} with truth: too few to train "
+            f"on some and validate on others")
     valid = range(4, n, 5) if n>4 else [n-1]
     return pairs.subset([i for i in range(n) if i not in valid]),pairs.subset(valid)
 
@@ -151,7 +152,7 @@ def from_files(cls:StereoDataLoaders,
 
 # %% ../../nbs/19_data.loaders.ipynb #26116745
 def _published(pairs, split, default, n):
-    "Training and validation part by a published split; every fifth frame for an incomplete tree unless a split was asked for"
+    "Training and validation part by a published split; an incomplete tree: every fifth frame"
     split = split or (default if len(pairs)==n else '')
     return (pairs.split(f'{split}_train'),pairs.split(f'{split}_val')) if split else every_fifth(pairs)
 

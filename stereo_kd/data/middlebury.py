@@ -106,7 +106,8 @@ def _folders(root): return sorted(p for p in root.iterdir() if p.is_dir()) if ro
 
 def _v3(root, part, resolution):
     home = root/'MiddEval3' if (root/'MiddEval3').is_dir() else root
-    where = home/f"{pick(dict(training='training', test='test'), part, 'part of Middlebury v3')}{pick(dict(F='F', H='H', Q='Q'), resolution, 'resolution of Middlebury v3')}"
+    part = pick(dict(training='training', test='test'), part, 'part of Middlebury v3')
+    where = home/f"{part}{pick(dict(F='F', H='H', Q='Q'), resolution, 'resolution of Middlebury v3')}"
     return where,[_scene(p, ('im0','im1'), ('disp0GT',''), visible='mask0nocc') for p in _folders(where)],15
 
 # %% ../../nbs/15_data.middlebury.ipynb #4a45b4b7
@@ -122,7 +123,7 @@ def middlebury(
     root,                 # folder that holds MiddEval3, 2001, 2003 ..., or the edition itself
     edition:str='v3',     # 'v3', '2001', '2003', '2005', '2006', '2014' or '2021'
     part:str='training',  # or 'test', which only v3 has
-    resolution:str='',    # v3: Q, H or F; 2003: Q, H, F; 2005, 2006: F, H, T (third); '': Q, and H for 2005 and 2006
+    resolution:str='',    # v3: Q, H, F; 2003: Q, H, F; 2005, 2006: F, H, T (third); '': Q, or H (2005, 2006)
     mask:str='all',       # 'all' or 'noc'
     max_disp:float=float('inf'), # px; larger disparities are not valid
 ) -> PairFiles:           # named by scene; `ndisp` from calib.txt

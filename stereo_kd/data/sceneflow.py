@@ -18,7 +18,8 @@ sceneflow/
                    frames_cleanpass/  the same (either pass will do)
                    disparity/         the same, .pfm
   Monkaa/          frames_finalpass/ or frames_cleanpass/  SCENE/{left,right}/0000.png;  disparity/
-  Driving/         frames_finalpass/ or frames_cleanpass/  {15mm,35mm}_focallength/scene_{forwards,backwards}/{fast,slow}/{left,right}/0001.png;  disparity/
+  Driving/         frames_finalpass/ or frames_cleanpass/  SCENE/{left,right}/0001.png;  disparity/
+                   SCENE: {15mm,35mm}_focallength/scene_{forwards,backwards}/{fast,slow}
 """
 
 # %% ../../nbs/13_data.sceneflow.ipynb #ce6f3d9e
@@ -67,7 +68,7 @@ def _pairs(home, frames, part, scale):
 
 # %% ../../nbs/13_data.sceneflow.ipynb #b0a8d9b1
 def _unused(file):
-    "`TRAIN/A/0004/left/0011` for each line of the authors' list, whatever stands before it and after the number"
+    "`TRAIN/A/0004/left/0011` for each line of the authors' list, whatever stands around it"
     parts = [Path(l.strip()).with_suffix('').parts for l in Path(file).read_text().splitlines() if l.strip()]
     return {'/'.join(('left' if x=='right' else x) for x in p[-5:]) for p in parts}
 
@@ -96,16 +97,13 @@ def sceneflow(
     root,frames = Path(root),f"frames_{'finalpass' if finalpass else 'cleanpass'}"
     if sign not in (1,-1): raise ValueError(f"sign must be 1 or -1, got {sign}")
     flying = pick(dict(train='TRAIN', test='TEST'), part, 'part of SceneFlow')
-    also = pick(
-        dict(
-            all=['Monkaa','Driving'], flyingthings=[]), subset, 'subset of SceneFlow') if part=='train' else []
+    sets = pick(dict(all=['Monkaa','Driving'], flyingthings=[]), subset, 'subset of SceneFlow')
+    also = sets if part=='train' else []
     pairs,found = [],{}
     for home,inside in [('FlyingThings3D',flying), *((a,'') for a in also)]:
         new = _pairs(root/home, frames, inside, -1 if sign<0 else None)
-        found[
-            '/'.join(
-                filter(
-                    None, (home,frames,inside))) +', complete pairs with truth'] = len(new),SCENEFLOW_PAIRS[inside or home]
+        where = '/'.join(filter(None, (home,frames,inside)))
+        found[f'{where}, complete pairs with truth'] = len(new),SCENEFLOW_PAIRS[inside or home]
         pairs += new
     check_tree(root, f'SceneFlow, {part}', SCENEFLOW, found, 'FlyingThings3D')
     if unused: pairs = _leave_out(pairs, unused)

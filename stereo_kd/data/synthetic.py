@@ -444,9 +444,18 @@ def photograph(
     return (rgb.clamp(0,1)*255).round()*(1/255)
 
 # %% ../../nbs/10_data.synthetic.ipynb #a56555b9
-INGREDIENTS = dict(slant='surfaces that are not parallel to the image', curves='surfaces that are not flat', ground='a ground plane in half of the scenes', thin='bars and fences',
-    flat='surfaces nearly without texture', reflections='surfaces that mirror',
-    shadows='light that falls in patches', rectification='a right view too high or too low', exposure='differences in brightness and colour', blur='an image that is not sharp', noise='noise')
+INGREDIENTS = dict(
+    slant='surfaces that are not parallel to the image',
+    curves='surfaces that are not flat',
+    ground='a ground plane in half of the scenes',
+    thin='bars and fences',
+    flat='surfaces nearly without texture',
+    reflections='surfaces that mirror',
+    shadows='light that falls in patches',
+    rectification='a right view too high or too low',
+    exposure='differences in brightness and colour',
+    blur='an image that is not sharp',
+    noise='noise')
 
 # %% ../../nbs/10_data.synthetic.ipynb #c35f21db
 # what makes the two views differ beyond parallax
@@ -466,7 +475,8 @@ class SyntheticPairs:
         device='cpu',      # where pairs are made
     ):
         for k in without: pick(INGREDIENTS, k, 'ingredient')
-        self.n,self.size,self.seed,self.max_disp,self.occluded,self.without,self.device = n,tuple(size),seed,max_disp,occluded,tuple(without),device
+        self.n,self.size,self.seed,self.max_disp = n,tuple(size),seed,max_disp
+        self.occluded,self.without,self.device = occluded,tuple(without),device
         self.mask = 'all' if occluded else 'noc'
     def __len__(self): return self.n
     def __getitem__(self, i):

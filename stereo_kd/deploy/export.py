@@ -7,13 +7,12 @@ __all__ = ['runtimes', 'fold_bn', 'AnswerMap', 'plain_disparity', 'PlainTail', '
            'installed_runtimes', 'parity', 'export_onnx', 'stereo_export']
 
 # %% ../../nbs/85_deploy.export.ipynb #92664421
-import ctypes, os, tempfile, warnings
+import ctypes, os, warnings
 from contextlib import contextmanager
 from copy import deepcopy
 from importlib.util import find_spec
-from pathlib import Path
 import numpy as np, torch
-from fastcore.script import Param, call_parse
+from fastcore.script import call_parse
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd

@@ -14,7 +14,7 @@ from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from statistics import median
 from time import perf_counter
-from ..core import check_rows, fingerprint, format_table, parse_size, write_rows
+from ..core import fingerprint, format_table, parse_size, write_rows
 from ..data.synthetic import DISAGREEMENTS, SyntheticPairs
 from .engine import Engine, sessions
 from ..evaluation.cost import costs, device_name

@@ -124,9 +124,7 @@ def _runs_on(net):
     counted = getattr(net, 'counts_as', net)
     dtype = next((p.dtype for p in counted.parameters() if p.is_floating_point()), torch.float32)
     if counted is net: return 'torch',_precisions[dtype]
-    if hasattr(net, 'precision'): return net.name,net.precision
-    precision = 'bf16' if 'bf16' in net.name else _precisions[dtype]
-    return 'folded' if net.name=='bf16' else net.name.removesuffix('_bf16'),precision
+    return net.name,getattr(net, 'precision', _precisions[dtype])
 
 # %% ../../nbs/83_evaluation.evaluate.ipynb #2abe784d
 def _pictures(*images): return [denormalize(v).clamp(0, 1) for v in images]

@@ -104,7 +104,8 @@ def row_of_bins(scores, y, v, best):
 # %% ../../nbs/05_kernels.jit.ipynb #b3ddfc42
 @njit
 def four(a, b, scale, X, c, shift=0):
-    "2**(scale*s) at the four pixels between two columns, `a` and `b` at most 0, raised by `shift`; or over the pixel's own 2**(scale*X[:,c]) if X is given"
+    """2**(scale*s) at the four pixels between two columns, `a` and `b` at most 0, raised by `shift`;
+    or over the pixel's own 2**(scale*X[:,c]) if X is given"""
     d = b-a
     if X is None:
         q = abs(d)
@@ -394,7 +395,7 @@ def bands(B, h, H): # list of (image, first row, end)
 
 # %% ../../nbs/05_kernels.jit.ipynb #77fc560f
 def gather(
-    fn,    # `fn(image, first row, end, low, part)` adds to `part` (N,rows,w), whose first row is low-resolution row `low`
+    fn,    # `fn(image, first row, end, low, part)` adds to `part` (N,rows,w), which begins at low-resolution row `low`
     shape, # (B,N,h,w)
     H:int, # height of the image
 ) -> np.ndarray: # (B,N,h,w), the sum of all parts
@@ -434,7 +435,7 @@ def finite(
 # %% ../../nbs/05_kernels.jit.ipynb #7a85efac
 def reach(
     bad:Tensor, # (B,h,w) bool
-    size=None,  # (H,W): full-resolution pixels between bad ones; None: low-resolution neighbours, which get a gradient from there
+    size=None,  # (H,W): full-resolution pixels between bad ones; None: low-resolution neighbours
 ) -> Tensor:    # (B,H,W) or (B,h,w) bool
     "What a bad score spoils"
     bad = bad[:,None].float()

@@ -9,7 +9,8 @@ __all__ = ['distances', 'cross_entropy', 'fused_sum']
 import numpy as np, torch
 from torch import Tensor
 from ..core import pick
-from .jit import add_columns, bands, each, f4, finite, four, gather, give_row, njit, own_maximum, row_of_bins, LOG2E, TINY
+from .jit import LOG2E, TINY, add_columns, bands, each, f4, finite, four, gather, give_row, njit
+from .jit import own_maximum, row_of_bins
 
 # %% ../../nbs/08_kernels.losses.ipynb #20de1e17
 @njit
@@ -182,7 +183,7 @@ def distances(
 # %% ../../nbs/08_kernels.losses.ipynb #10b299c4
 @njit
 def _truth(v, X, S, G, truth, y, adj):
-    "Cross-entropy to the two bins around the truth of each pixel, weighted; their part of the gradient is added"
+    "Weighted cross-entropy to the two bins around the truth of each pixel; adds to the gradient"
     D,total,W = len(v),0.,truth.shape[1]
     for x in range(W):
         c,j = (x+2)//4,(x+2)%4
@@ -253,7 +254,7 @@ class _Sum(torch.autograd.Function):
 def fused_sum(
     kind:str,       # 'l1', 'kl' or 'ce'
     scores:Tensor,  # (B,D/4 or D,h,w) on the CPU, float32 or less
-    target:Tensor,  # the teacher's scores (B,D/4 or D,h,w), which get no gradient; for 'ce' the truth (B,H,W) in bins
+    target:Tensor,  # the teacher's scores (B,D/4 or D,h,w), without gradient; for 'ce' the truth (B,H,W) in bins
     weight:Tensor,  # (B,H,W), H<=4h, W<=4w
     max_disp:int,   # D
     tau:float=1.,   # temperature of 'l1' and 'kl'
@@ -263,13 +264,15 @@ def fused_sum(
     for s in (scores,) if kind=='ce' else (scores,target):
         if max_disp not in (s.shape[1], 4*s.shape[1]):
             raise ValueError(
-                f"scores must have {max_disp//4} or {max_disp} bins for max_disp={max_disp}, got {s.shape[1]}")
+                f"scores must have {max_disp//4} or {max_disp} bins for max_disp={max_disp}, got "
+                f"{s.shape[1]}")
         if s.shape[2:]!=scores.shape[2:] or len(s)!=len(scores):
             raise ValueError(f"maps of student {tuple(scores.shape)} and teacher {tuple(s.shape)} differ")
     (h,w),(H,W) = scores.shape[2:],weight.shape[1:]
     if H>4*h or W>4*w or (kind=='ce' and target.shape!=weight.shape):
         raise ValueError(
-            f"weight {tuple(weight.shape)} must fit the maps {tuple(scores.shape)}, 4 times enlarged, and the truth")
+            f"weight {tuple(weight.shape)} must fit the maps {tuple(scores.shape)}, 4 times enlarged, "
+            f"and the truth")
     return _Sum.apply(
         scores, kind, target, weight, max_disp, tau, torch.is_grad_enabled()
         and scores.requires_grad)

@@ -30,19 +30,14 @@ def _knot(scores, k, h, w, y0, y1, ty, x0, x1, tx):
     l,r = a0+ty*(b0-a0),a1+ty*(b1-a1)
     return l+tx*(r-l)
 
-# %% ../../nbs/06_kernels.triton.ipynb #64f24280
+# %% ../../nbs/06_kernels.triton.ipynb #3e2dddc0
 @triton.jit
-def _forward(scores, disp, aux, N, h, w, H, W, F:tl.constexpr, BLOCK:tl.constexpr):
-    x,y,b = tl.program_id(0)*BLOCK+tl.arange(0, BLOCK),tl.program_id(1),tl.program_id(2)
-    inside = x<W
-    x = tl.minimum(x, W-1)
-    scores += b.to(tl.int64)*N*h*w
-    y0,y1,ty = _between(y, h)
-    x0,x1,tx = _between(x, w)
+def _peak(scores, N, h, w, y0, y1, ty, x0, x1, tx, F:tl.constexpr):
+    "The largest score of each pixel, and its bin"
     a = _knot(scores, 0, h, w, y0, y1, ty, x0, x1, tx)
     M = a
     C = a*0
-    for k in range(1, N): # the largest score, and its bin
+    for k in range(1, N):
         u = _knot(scores, k, h, w, y0, y1, ty, x0, x1, tx)
         if F==4:
             d = (u-a)/8
@@ -57,6 +52,18 @@ def _forward(scores, disp, aux, N, h, w, H, W, F:tl.constexpr, BLOCK:tl.constexp
     if F==4:
         C = tl.where(a>M, 4.*N-2, C)
         M = tl.maximum(M, a)
+    return M,C
+
+# %% ../../nbs/06_kernels.triton.ipynb #64f24280
+@triton.jit
+def _forward(scores, disp, aux, N, h, w, H, W, F:tl.constexpr, BLOCK:tl.constexpr):
+    x,y,b = tl.program_id(0)*BLOCK+tl.arange(0, BLOCK),tl.program_id(1),tl.program_id(2)
+    inside = x<W
+    x = tl.minimum(x, W-1)
+    scores += b.to(tl.int64)*N*h*w
+    y0,y1,ty = _between(y, h)
+    x0,x1,tx = _between(x, w)
+    M,C = _peak(scores, N, h, w, y0, y1, ty, x0, x1, tx, F)
     a = _knot(scores, 0, h, w, y0, y1, ty, x0, x1, tx)
     e = tl.exp(a-M)
     if F==4:
@@ -65,7 +72,7 @@ def _forward(scores, disp, aux, N, h, w, H, W, F:tl.constexpr, BLOCK:tl.constexp
     else:
         S = e
         E = -C*e
-    for k in range(1, N): # the sums
+    for k in range(1, N):
         u = _knot(scores, k, h, w, y0, y1, ty, x0, x1, tx)
         if F==4:
             for j in tl.static_range(4):
