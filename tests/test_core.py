@@ -149,6 +149,8 @@ def test_rows_have_one_schema():
         test_eq(Path(f'{d}/r.csv').read_text().split(), ['network,set,epe,teacher','a,,1.5,t','b,s,,'])
         test_fail(lambda: write_rows([dict(ms=3.)], f'{d}/s.csv'), contains='unknown columns ms')
         test_eq(os.listdir(d), ['r.csv'])
+        write_csv([dict(a=1, b='x')], f'{d}/plain.csv')
+        test_eq(Path(f'{d}/plain.csv').read_text().split(), ['a,b','1,x'])
 
 def test_a_run_is_kept_with_its_recipe():
     with tempfile.TemporaryDirectory() as d:

@@ -24,7 +24,7 @@ def differ(disp, y, x, grid, near):
 # %% ../../nbs/09_kernels.median.ipynb #a56c0ea0
 @njit
 def collect(disp, image, trust, table, y, x, grid, near, v, w):
-    "Fill `v` with the samples in order, `w` with their weights; the sum of all, and of those within `near` of the pixel"
+    "Fill `v` with the samples in order, `w` with their weights; sums of all and of those within `near` of the pixel"
     r = grid[len(grid)//2]
     n,total,agree,here,color = 0,f4(0),f4(0),disp[y+r,x+r],image[y+r,x+r]
     for i in grid:
