@@ -1,12 +1,14 @@
 # Generated from nbs/10_data.synthetic.ipynb; edit the notebook, not this file
+import torch
 from contextlib import contextmanager
+from fastcore.basics import patch
 from functools import lru_cache
-import numpy as np, torch
-import torch.nn.functional as F
 from torch import Tensor
 from stereo_kd.core import normalize, pick
 import time
 import matplotlib.pyplot as plt
+import numpy as np
+import torch.nn.functional as F
 from fastcore.test import *
 import pytest
 from stereo_kd.data.synthetic import *

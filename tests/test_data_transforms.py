@@ -1,7 +1,6 @@
 # Generated from nbs/17_data.transforms.ipynb; edit the notebook, not this file
 import torch
 import torchvision.transforms.v2.functional as TF
-from torch import Tensor
 from torch.nn import functional as F
 from stereo_kd.core import denormalize, pick
 from stereo_kd.data.files import stack_items, to_item, Sample

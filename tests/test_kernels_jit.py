@@ -66,6 +66,8 @@ def test_totals_are_those_of_all_bins():
             test_close(S/want[0], np.ones((4,6)), eps=2e-5)
             test_close(E/S, want[1]/want[0], eps=2e-4)
     test_eq(steepest(np.array([0,3,-2,1], np.float32)[:,None,None]+np.zeros((4,2,5), np.float32), 1), 5)
+    stairs = (np.arange(3)[:,None,None]*np.arange(8)[None,:,None]+np.zeros((1,1,5))).astype(np.float32)
+    test_eq(steepness(stairs, 12, 16).tolist(), [0,0,2,3,4,0,0,0]) # rows 12 to 15 lie between rows 2 and 4
 
 def test_reading_and_giving_are_transposes():
     rng = np.random.default_rng(0)

@@ -2,8 +2,7 @@
 import numpy as np, torch
 from torch import Tensor
 from stereo_kd.core import pick
-from stereo_kd.kernels.jit import LOG2E, TINY, add_columns, bands, each, f4, finite, four, gather, give_row, njit
-from stereo_kd.kernels.jit import own_maximum, row_of_bins
+from stereo_kd.kernels.jit import LOG2E, TINY, add_columns, bands, each, f4, finite, four, gather, give_row, njit, own_maximum, row_of_bins
 import os
 import numpy as np
 from statistics import median

@@ -46,8 +46,7 @@ def eth3d(
     check_tree(root, 'ETH3D two-view', ETH3D, {f'{where.name}, pairs':(len(scenes),n)}, names[0])
     truths = sum(bool(s.disp) for s in scenes)
     if part=='training' and truths<len(scenes):
+        what = f"only {truths} of {len(scenes)} training scenes have truth"
         warnings.warn(
-            f"{root}: only {truths} of {len(scenes)} training scenes have truth; unpack "
-            f"two_view_training_gt beside them",
-            IncompleteWarning, stacklevel=2)
+            f"{root}: {what}; unpack two_view_training_gt beside them", IncompleteWarning, stacklevel=2)
     return PairFiles(scenes, mask, max_disp, 'eth3d')

@@ -23,12 +23,10 @@ class PairFile(NamedTuple):
     left:str             # image file
     right:str            # image file
     disp:str=''          # disparity file of the left view; '' if there is no truth
-    # stored value of one px, see `read_disparity`; negative where the file holds minus the disparity
-    scale:float=None
+    scale:float=None     # stored value of one px, see `read_disparity`; negative: minus the disparity
     visible:str=''       # mask file in which 255 marks pixels that both views see
     name:str=''          # frame or scene, unique in its data set
-    # disparity file of the pixels that both views see, where that is a file of its own (KITTI)
-    noc:str=''
+    noc:str=''           # disparity file of the pixels that both views see, where there is one (KITTI)
     right_disp:str=''    # disparity file of the right view, stored as `disp` is
     objects:str=''       # KITTI 2015: map that is above 0 on cars
     ndisp:int=0          # disparities that the benchmark allows, px; 0: it says nothing
@@ -112,9 +110,8 @@ class PairFiles:
         "Some of the pairs"
         files = list(self.files)
         by_name = {f.name:f for f in files}
-        return PairFiles(
-            [by_name[k] if isinstance(k, str) else files[k] for k in numbers], self.which,
-            self.max_disp, self.name)
+        chosen = [by_name[k] if isinstance(k, str) else files[k] for k in numbers]
+        return PairFiles(chosen, self.which, self.max_disp, self.name)
 
 # %% ../../nbs/12_data.files.ipynb #952b036b
 @patch
@@ -217,9 +214,8 @@ def read_split(
     path = Path(name) if str(name).endswith('.txt') else _split_folder()/f'{name}.txt'
     if not path.is_file():
         raise ValueError(f"there is no split {name!r}; pass a .txt file or one of {', '.join(list_splits())}")
-    return [
-        line.strip() for line in path.read_text().splitlines() if line.strip()
-        and not line.startswith('#')]
+    lines = path.read_text().splitlines()
+    return [line.strip() for line in lines if line.strip() and not line.startswith('#')]
 
 # %% ../../nbs/12_data.files.ipynb #1801c41c
 @patch
@@ -257,14 +253,12 @@ def check_tree(
     root = Path(root)
     text = f"\nexpected:\n{tree.strip()}\nfound in {root}:\n{_found_lines(root, found)}"
     if any(not n for n,_ in found.values()):
-        near = [
-            p for p in (root.parent, *(sorted(root.iterdir()) if root.is_dir() else [])) if probe
-            and (p/probe).exists()]
+        places = (root.parent, *(sorted(root.iterdir()) if root.is_dir() else []))
+        near = [p for p in places if probe and (p/probe).exists()]
         raise ValueError(f"{root} does not hold {name}{f'; did you mean {near[0]}?' if near else ''}{text}")
     if any(n<of for n,of in found.values()):
-        warnings.warn(
-            f"{name} is incomplete: only what is there is used{text}", IncompleteWarning,
-            stacklevel=3)
+        text = f"{name} is incomplete: only what is there is used{text}"
+        warnings.warn(text, IncompleteWarning, stacklevel=3)
 
 # %% ../../nbs/12_data.files.ipynb #49ebbd93
 def warp_error(

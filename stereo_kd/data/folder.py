@@ -11,10 +11,13 @@ from pathlib import Path
 from .files import IncompleteWarning, PairFile, PairFiles
 
 # %% ../../nbs/18_data.folder.ipynb #861496ee
-layouts = [(
-    'left/{}', 'right/{}', ('disp/{}','disparity/{}')), ('image_2/{}','image_3/{}',('disp/{}',)), (
-        '{}/im0', '{}/im1', ('{}/disp0','{}/disp0GT')),
-           ('{}_left','{}_right',('{}_disp',)), ('{}_L','{}_R',('{}_disp',)), ('left','right',('disp',))]
+layouts = [ # left, right, disparity
+    ('left/{}', 'right/{}', ('disp/{}','disparity/{}')),
+    ('image_2/{}', 'image_3/{}', ('disp/{}',)),
+    ('{}/im0', '{}/im1', ('{}/disp0','{}/disp0GT')),
+    ('{}_left', '{}_right', ('{}_disp',)),
+    ('{}_L', '{}_R', ('{}_disp',)),
+    ('left', 'right', ('disp',))]
 
 _images = '.png .jpg .jpeg .bmp .tif .tiff .ppm .pgm .webp'.split()
 _maps = ['.pfm','.npy','.png','.pgm','.tif','.tiff']
@@ -40,6 +43,20 @@ def _search(root, left, right, disp):
     maps = next((m for p in d if p and (m:=_matches(root, p, _maps))), {})
     return lefts,rights,maps if '{}' in l else dict(zip(lefts, maps.values()))
 
+# %% ../../nbs/18_data.folder.ipynb #5bbd5d3b
+def _complete(root, lefts, rights, patterns):
+    "Names of pairs with both images; a sentence where there is none, a warning for left images alone"
+    both = [k for k in lefts if k in rights]
+    if not both:
+        tried = ', '.join(f'{l} with {r}' for l,r,_ in patterns)
+        there = ', '.join(sorted(p.name for p in root.iterdir())[:8]) or 'nothing'
+        raise ValueError(f"{root} has no pair of images; tried {tried}; in it: {there}")
+    if alone := [k for k in lefts if k not in rights]:
+        warnings.warn(
+            f"{root}: {len(alone)} left images have no right one: {', '.join(alone[:5])}",
+            IncompleteWarning, stacklevel=3)
+    return both
+
 # %% ../../nbs/18_data.folder.ipynb #10cb5a28
 def folder(
     root,             # any directory
@@ -55,17 +72,6 @@ def folder(
     if not root.is_dir(): raise ValueError(f"{root} is not a folder")
     if bool(left)!=bool(right): raise ValueError("left and right need a pattern each, or neither of them")
     lefts,rights,maps = _search(root, left, right, disp)
-    both = [k for k in lefts if k in rights]
-    if not both:
-        tried = ', '.join(f'{l} with {r}' for l,r,_ in ([(left,right,'')] if left else layouts))
-        there = sorted(p.name for p in root.iterdir())[:8]
-        raise ValueError(
-            f"{root} has no pair of images; tried {tried}; in it: {', '.join(there) or 'nothing'}")
-    alone = [k for k in lefts if k not in rights]
-    if alone:
-        warnings.warn(
-            f"{root}: {len(alone)} left images have no right one: {', '.join(alone[:5])}",
-            IncompleteWarning, stacklevel=2)
-    return PairFiles(
-        [PairFile(lefts[k], rights[k], maps.get(k, ''), scale, name=k) for k in both], mask,
-        max_disp, 'folder')
+    both = _complete(root, lefts, rights, [(left,right,'')] if left else layouts)
+    files = [PairFile(lefts[k], rights[k], maps.get(k, ''), scale, name=k) for k in both]
+    return PairFiles(files, mask, max_disp, 'folder')

@@ -36,22 +36,19 @@ def _kitti(root, part, name, title, tree, views, truth, objects, mask, split, ma
     "Both editions: `views` and `truth` are names of folders"
     root = Path(root)
     total = pick(full, part, f'part of {title}')
-    left,right,occ,noc,cars = (
-        _frames(root/part/f) if f else {}
-        for f in (*views, *(truth if part=='training' else ('','')), objects))
-    both = sorted(left.keys() & right.keys())
-    names = both if part!='training' or mask=='any' else [
-        k for k in both if k in (noc if mask=='noc' else occ)]
-    if mask=='any' and part=='training': names = [k for k in both if k in occ or k in noc]
+    folders = (*views, *(truth if part=='training' else ('','')), objects)
+    left,right,occ,noc,cars = (_frames(root/part/f) if f else {} for f in folders)
+    both = names = sorted(left.keys() & right.keys())
+    if part=='training':
+        known = occ|noc if mask=='any' else noc if mask=='noc' else occ
+        names = [k for k in both if k in known]
     found = {f'{part}/{views[0]} with {views[1]}': (len(both),total)}
     if part=='training':
         found[f"{part}/{' or '.join(truth) if mask=='any' else truth[mask=='noc']}"] = (len(names),total)
     check_tree(root, title, tree, found, f'{part}/{views[0]}')
-    ds = PairFiles(
-        [
-            PairFile(left[k], right[k], occ.get(k, ''), name=k, noc=noc.get(k, ''), objects=cars.get(k, ''))
-            for k in names],
-        mask, max_disp, name)
+    def pair(k):
+        return PairFile(left[k], right[k], occ.get(k, ''), name=k, noc=noc.get(k, ''), objects=cars.get(k, ''))
+    ds = PairFiles([pair(k) for k in names], mask, max_disp, name)
     return ds.split(split) if split else ds
 
 # %% ../../nbs/14_data.kitti.ipynb #668413bf
@@ -63,8 +60,8 @@ def kitti2015(
     max_disp:float=float('inf'), # px; larger disparities are not valid
 ) -> PairFiles:          # frames '000000_10' ... that have the truth asked for
     "KITTI stereo 2015"
-    return _kitti(root, part, 'kitti2015', 'KITTI 2015', KITTI2015, ('image_2','image_3'), (
-        'disp_occ_0', 'disp_noc_0'), 'obj_map',
+    views,truth = ('image_2','image_3'),('disp_occ_0','disp_noc_0')
+    return _kitti(root, part, 'kitti2015', 'KITTI 2015', KITTI2015, views, truth, 'obj_map',
                   mask, split, max_disp, dict(training=200, testing=200))
 
 # %% ../../nbs/14_data.kitti.ipynb #e4233764
@@ -77,7 +74,7 @@ def kitti2012(
     max_disp:float=float('inf'), # px; larger disparities are not valid
 ) -> PairFiles:          # frames '000000_10' ... that have the truth asked for
     "KITTI stereo 2012"
-    views = ('colored_0','colored_1') if color and (
-        Path(root)/part/'colored_0').is_dir() else ('image_0','image_1')
+    colored = color and (Path(root)/part/'colored_0').is_dir()
+    views = ('colored_0','colored_1') if colored else ('image_0','image_1')
     return _kitti(root, part, 'kitti2012', 'KITTI 2012', KITTI2012, views, ('disp_occ','disp_noc'), '',
                   mask, split, max_disp, dict(training=194, testing=195))

@@ -47,6 +47,16 @@ class StereoDL(DataLoader):
     def create_item(self, i): return i
     def create_batch(self, indices): return self.dataset.batch(indices)
 
+# %% ../../nbs/19_data.loaders.ipynb #e73a74d3
+def _check_mixture(datasets, weights):
+    "Raise `ValueError` for data sets or shares that cannot be mixed"
+    if len(datasets)!=len(weights): raise ValueError(f"{len(datasets)} data sets have {len(weights)} weights")
+    if not (weights>=0).all() or not 0<weights.sum()<float('inf'):
+        raise ValueError(f"weights must be finite, not negative, and not all 0, got {weights.tolist()}")
+    for d in datasets:
+        if not getattr(d, 'endless', False):
+            raise ValueError(f"{type(d).__name__} is not endless; wrap it in `Augmented`")
+
 # %% ../../nbs/19_data.loaders.ipynb #7dceb1c7
 class Mixed:
     "Pairs of several endless data sets, in given shares"
@@ -58,14 +68,7 @@ class Mixed:
         seed:int=0,  # of the choice
     ):
         self.datasets,self.weights,self.seed = list(datasets),torch.tensor([float(w) for w in weights]),seed
-        if len(self.datasets)!=len(self.weights):
-            raise ValueError(f"{len(self.datasets)} data sets have {len(self.weights)} weights")
-        if not (self.weights>=0).all() or not 0<self.weights.sum()<float('inf'):
-            raise ValueError(
-                f"weights must be finite, not negative, and not all 0, got {self.weights.tolist()}")
-        for d in self.datasets:
-            if not getattr(d, 'endless', False):
-                raise ValueError(f"{type(d).__name__} is not endless; wrap it in `Augmented`")
+        _check_mixture(self.datasets, self.weights)
         self.n = n or sum(map(len, self.datasets))
     def __len__(self): return self.n
     def __getitem__(self, i):
@@ -110,25 +113,25 @@ class StereoDataLoaders(DataLoaders):
             StereoDL(train, bs, True, fresh, seed, **kwargs),
             StereoDL(valid, valid_bs or bs, False, **kwargs), device=device or default_device())
 
-    @classmethod
-    def from_synthetic(cls,
-        n_train:int=800,  # pairs of an epoch, new ones in each
-        n_valid:int=64,   # validation pairs, always the same
-        size=(128,256),   # (H,W)
-        bs:int=8,         # pairs in a batch
-        seed:int=0,       # of the training pairs
-        max_disp:int=192, # of the network
-        without=(),       # ingredients that the training pairs lack, see `SyntheticPairs`
-        device=None,      # fastai's default if None
-        **kwargs
-    ):
-        "Embedded data: nothing to download"
-        train = SyntheticPairs(n_train, size, seed+1, max_disp, without=without)
-        valid = SyntheticPairs(n_valid, size, VALID_SEED, max_disp)
-        return cls.from_datasets(train, valid, bs, True, seed, device, **kwargs)
-
 # %% ../../nbs/19_data.loaders.ipynb #2e9f13e8
 VALID_SEED = 0 # synthetic validation pairs; training seeds start at 1
+
+@patch(cls_method=True)
+def from_synthetic(cls:StereoDataLoaders,
+    n_train:int=800,  # pairs of an epoch, new ones in each
+    n_valid:int=64,   # validation pairs, always the same
+    size=(128,256),   # (H,W)
+    bs:int=8,         # pairs in a batch
+    seed:int=0,       # of the training pairs
+    max_disp:int=192, # of the network
+    without=(),       # ingredients that the training pairs lack, see `SyntheticPairs`
+    device=None,      # fastai's default if None
+    **kwargs
+):
+    "Embedded data: nothing to download"
+    train = SyntheticPairs(n_train, size, seed+1, max_disp, without=without)
+    valid = SyntheticPairs(n_valid, size, VALID_SEED, max_disp)
+    return cls.from_datasets(train, valid, bs, True, seed, device, **kwargs)
 
 # %% ../../nbs/19_data.loaders.ipynb #a3a34af4
 @patch(cls_method=True)
@@ -146,9 +149,8 @@ def from_files(cls:StereoDataLoaders,
 ):
     "From pairs on disk, training pairs augmented"
     if valid is None: train,valid = every_fifth(train)
-    return cls.from_datasets(
-        Augmented(train, augment(strength, size), seed, n_train), _spread(valid, n_valid), bs,
-        seed=seed, device=device, valid_bs=1, **kwargs)
+    train,valid = Augmented(train, augment(strength, size), seed, n_train),_spread(valid, n_valid)
+    return cls.from_datasets(train, valid, bs, seed=seed, device=device, valid_bs=1, **kwargs)
 
 # %% ../../nbs/19_data.loaders.ipynb #26116745
 def _published(pairs, split, default, n):
@@ -180,9 +182,8 @@ def from_kitti2015(cls:StereoDataLoaders,
     **kwargs          # for `from_files`
 ):
     "KITTI 2015"
-    return cls.from_files(
-        *_published(kitti2015(root, mask=mask, max_disp=max_disp), split, 'kitti2015_psmnet', 200),
-        **kwargs)
+    pairs = kitti2015(root, mask=mask, max_disp=max_disp)
+    return cls.from_files(*_published(pairs, split, 'kitti2015_psmnet', 200), **kwargs)
 
 # %% ../../nbs/19_data.loaders.ipynb #79d2fab4
 @patch(cls_method=True)
@@ -195,11 +196,8 @@ def from_kitti2012(cls:StereoDataLoaders,
     **kwargs          # for `from_files`
 ):
     "KITTI 2012"
-    return cls.from_files(
-        *_published(
-            kitti2012(root, mask=mask, max_disp=max_disp, color=color), split, 'kitti2012_psmnet',
-            194),
-        **kwargs)
+    pairs = kitti2012(root, mask=mask, max_disp=max_disp, color=color)
+    return cls.from_files(*_published(pairs, split, 'kitti2012_psmnet', 194), **kwargs)
 
 # %% ../../nbs/19_data.loaders.ipynb #73870423
 @patch(cls_method=True)
@@ -212,8 +210,8 @@ def from_middlebury(cls:StereoDataLoaders,
     **kwargs          # for `from_files`
 ):
     "One edition of Middlebury"
-    return cls.from_files(
-        middlebury(root, edition, resolution=resolution, mask=mask, max_disp=max_disp), **kwargs)
+    pairs = middlebury(root, edition, resolution=resolution, mask=mask, max_disp=max_disp)
+    return cls.from_files(pairs, **kwargs)
 
 # %% ../../nbs/19_data.loaders.ipynb #9667b747
 @patch(cls_method=True)

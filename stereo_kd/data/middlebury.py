@@ -74,19 +74,22 @@ middlebury/
 
 # %% ../../nbs/15_data.middlebury.ipynb #d3e47e51
 class _Edition(NamedTuple):
-    views:tuple
-    truth:tuple
-    scenes:int
-    scales:dict={} # names without suffix; stored value of one px by resolution
+    "What an edition of Middlebury calls its files"
+    views:tuple    # names without suffix
+    truth:tuple    # names without suffix
+    scenes:int     # with truth
+    scales:dict={} # stored value of one px by resolution
 
 # %% ../../nbs/15_data.middlebury.ipynb #4c4a2b8f
-_older = {'2001': _Edition(
-    ('im2','im6'), ('disp2','disp6'), 6, dict.fromkeys('QHF', 8)), '2003': _Edition(
-        ('im2','im6'), ('disp2','disp6'), 2, dict(Q=4, H=2, F=1)),
-          **{
-              y: _Edition(('view1','view5'), ('disp1','disp5'), n, dict(F=1, H=2, T=3)) for y,
-              n in (('2005',6),('2006',21))},
-          **{y: _Edition(('im0','im1'), ('disp0','disp1'), n) for y,n in (('2014',23),('2021',24))}}
+_view = ('view1','view5'),('disp1','disp5')
+_im = ('im0','im1'),('disp0','disp1')
+_older = {
+    '2001': _Edition(('im2','im6'), ('disp2','disp6'), 6, dict.fromkeys('QHF', 8)),
+    '2003': _Edition(('im2','im6'), ('disp2','disp6'), 2, dict(Q=4, H=2, F=1)),
+    '2005': _Edition(*_view, 6, dict(F=1, H=2, T=3)),
+    '2006': _Edition(*_view, 21, dict(F=1, H=2, T=3)),
+    '2014': _Edition(*_im, 23),
+    '2021': _Edition(*_im, 24)}
 
 def _find(folder, stem):
     return next((str(p) for s in ('.png','.ppm','.pgm','.pfm') if (p:=folder/(stem+s)).exists()), '')
@@ -107,7 +110,8 @@ def _folders(root): return sorted(p for p in root.iterdir() if p.is_dir()) if ro
 def _v3(root, part, resolution):
     home = root/'MiddEval3' if (root/'MiddEval3').is_dir() else root
     part = pick(dict(training='training', test='test'), part, 'part of Middlebury v3')
-    where = home/f"{part}{pick(dict(F='F', H='H', Q='Q'), resolution, 'resolution of Middlebury v3')}"
+    size = pick(dict(F='F', H='H', Q='Q'), resolution, 'resolution of Middlebury v3')
+    where = home/f'{part}{size}'
     return where,[_scene(p, ('im0','im1'), ('disp0GT',''), visible='mask0nocc') for p in _folders(where)],15
 
 # %% ../../nbs/15_data.middlebury.ipynb #4a45b4b7
@@ -123,17 +127,16 @@ def middlebury(
     root,                 # folder that holds MiddEval3, 2001, 2003 ..., or the edition itself
     edition:str='v3',     # 'v3', '2001', '2003', '2005', '2006', '2014' or '2021'
     part:str='training',  # or 'test', which only v3 has
-    resolution:str='',    # v3: Q, H, F; 2003: Q, H, F; 2005, 2006: F, H, T (third); '': Q, or H (2005, 2006)
+    resolution:str='',    # v3, 2003: Q, H, F; 2005, 2006: F, H, T (third); '': Q, or H (2005, 2006)
     mask:str='all',       # 'all' or 'noc'
     max_disp:float=float('inf'), # px; larger disparities are not valid
 ) -> PairFiles:           # named by scene; `ndisp` from calib.txt
     "One edition of Middlebury"
     resolution = resolution or ('H' if edition in ('2005','2006') else 'Q')
-    where,scenes,n = _v3(Path(root), part, resolution) if edition=='v3' else _older_edition(
-        Path(root), edition, part, resolution)
+    if edition=='v3': where,scenes,n = _v3(Path(root), part, resolution)
+    else: where,scenes,n = _older_edition(Path(root), edition, part, resolution)
     scenes = [s for s in scenes if s and (s.disp or part=='test')]
-    check_tree(
-        root, f'Middlebury {edition}', MIDDLEBURY,
-        {f"{where.name}, complete scenes{' with truth'*(part!='test')}":(len(scenes),n)},
-        'MiddEval3' if edition=='v3' else edition)
+    found = {f"{where.name}, complete scenes{' with truth'*(part!='test')}":(len(scenes),n)}
+    probe = 'MiddEval3' if edition=='v3' else edition
+    check_tree(root, f'Middlebury {edition}', MIDDLEBURY, found, probe)
     return PairFiles(scenes, mask, max_disp, 'middlebury')

@@ -32,13 +32,15 @@ def _left_frames(folder):
     while todo:
         with os.scandir(todo.pop()) as here:
             for e in here:
-                if e.is_dir(): (todo.append(e.path) if e.name!='right' else None)
+                if e.is_dir():
+                    if e.name!='right': todo.append(e.path)
                 elif e.path.endswith(('.png','.webp')) and os.path.basename(os.path.dirname(e.path))=='left':
                     found.append(e.path)
     return sorted(found)
 
 # %% ../../nbs/13_data.sceneflow.ipynb #84c3334e
 def _twin(path):
+    "The same frame of the right view"
     folder,name = os.path.split(path)
     return os.path.join(os.path.dirname(folder), 'right', name)
 
@@ -58,12 +60,10 @@ def _pairs(home, frames, part, scale):
     names,pairs = _Folders(),[]
     for left in _left_frames(home/frames/part):
         stem = os.path.splitext(os.path.relpath(left, home/frames))[0]
-        d = os.path.join(home, 'disparity', stem+'.pfm')
-        if names.has(_twin(left)) and names.has(d):
-            pairs.append(
-                PairFile(
-                    left, _twin(left), d, scale, name=f'{home.name}/{Path(stem).as_posix()}',
-                    right_disp=_twin(d) if names.has(_twin(d)) else ''))
+        right,d = _twin(left),os.path.join(home, 'disparity', stem+'.pfm')
+        if not (names.has(right) and names.has(d)): continue
+        name,right_disp = f'{home.name}/{Path(stem).as_posix()}',_twin(d) if names.has(_twin(d)) else ''
+        pairs.append(PairFile(left, right, d, scale, name=name, right_disp=right_disp))
     return pairs
 
 # %% ../../nbs/13_data.sceneflow.ipynb #b0a8d9b1
@@ -74,13 +74,20 @@ def _unused(file):
 
 # %% ../../nbs/13_data.sceneflow.ipynb #2de4a603
 def _leave_out(pairs, file):
+    "Pairs without those of the authors' list"
     out = _unused(file)
     keep = [p for p in pairs if '/'.join(p.name.split('/')[-5:]) not in out]
     if len(keep)==len(pairs):
-        warnings.warn(
-            f"{file} names {len(out)} frames, none of which is here", IncompleteWarning,
-            stacklevel=3)
+        text = f"{file} names {len(out)} frames, none of which is here"
+        warnings.warn(text, IncompleteWarning, stacklevel=3)
     return keep
+
+# %% ../../nbs/13_data.sceneflow.ipynb #001f7844
+def _sets(part, subset):
+    "Data sets of a part of SceneFlow, and the folder inside of each"
+    flying = pick(dict(train='TRAIN', test='TEST'), part, 'part of SceneFlow')
+    also = pick(dict(all=['Monkaa','Driving'], flyingthings=[]), subset, 'subset of SceneFlow')
+    return [('FlyingThings3D',flying), *((home,'') for home in also if part=='train')]
 
 # %% ../../nbs/13_data.sceneflow.ipynb #0b34c7ef
 def sceneflow(
@@ -96,11 +103,8 @@ def sceneflow(
     "SceneFlow"
     root,frames = Path(root),f"frames_{'finalpass' if finalpass else 'cleanpass'}"
     if sign not in (1,-1): raise ValueError(f"sign must be 1 or -1, got {sign}")
-    flying = pick(dict(train='TRAIN', test='TEST'), part, 'part of SceneFlow')
-    sets = pick(dict(all=['Monkaa','Driving'], flyingthings=[]), subset, 'subset of SceneFlow')
-    also = sets if part=='train' else []
     pairs,found = [],{}
-    for home,inside in [('FlyingThings3D',flying), *((a,'') for a in also)]:
+    for home,inside in _sets(part, subset):
         new = _pairs(root/home, frames, inside, -1 if sign<0 else None)
         where = '/'.join(filter(None, (home,frames,inside)))
         found[f'{where}, complete pairs with truth'] = len(new),SCENEFLOW_PAIRS[inside or home]

@@ -8,10 +8,10 @@ __all__ = ['RECIPES', 'RISE', 'N_LAYERS', 'N_COLS', 'N_SCENE', 'INGREDIENTS', 'D
            'lit', 'paint', 'noise', 'photograph', 'SyntheticPairs']
 
 # %% ../../nbs/10_data.synthetic.ipynb #19466263
+import torch
 from contextlib import contextmanager
+from fastcore.basics import patch
 from functools import lru_cache
-import numpy as np, torch
-import torch.nn.functional as F
 from torch import Tensor
 from ..core import normalize, pick
 
@@ -71,8 +71,7 @@ def collage(
     y,x = _grid(n)
     for cx,cy,r,sq,*c in u[:7*count].view(count,7).tolist():
         cx,cy,r = cx*n,cy*n,n*.02/(1.02-r)
-        # only where the disc can be
-        box = slice(max(0,int(cy-r)),int(cy+r)+2),slice(max(0,int(cx-r)),int(cx+r)+2)
+        box = slice(max(0,int(cy-r)),int(cy+r)+2),slice(max(0,int(cx-r)),int(cx+r)+2) # all of the disc
         dx,dy,part = (x[:,box[1]]-cx).abs(),(y[box[0]]-cy).abs(),out[:,*box]
         inside = (torch.maximum(dx,dy) if sq>.5 else torch.sqrt(dx*dx+dy*dy))<r
         out[:,*box] = torch.where(inside, part*.3+(torch.tensor(c)-.5)[:,None,None], part)
@@ -227,20 +226,19 @@ RISE = 1. # px by which the right view may be too high or too low
 
 # %% ../../nbs/10_data.synthetic.ipynb #1132d7db
 def _boxes(s, H, W):
-    "Per layer: rows, left and right columns that can hold it in any pair, and whether any is a blob or a fence"
+    "Per layer: rows, left and right columns that hold it in any pair; is any of them a blob, a fence?"
     m = 1+s['w4']
     c,t = s['rc'].abs()*m,s['rs'].abs()*m
     ex,ey = c*s['sx']+t*s['sy']+1,t*s['sx']+c*s['sy']+1
     X,Y = ex/W,ey/W
     bend = X*(s['b'].abs()+X*s['e'].abs())+Y*(s['c'].abs()+Y*s['f'].abs())
     def span(lo, hi, n):
-        return [
-            slice(max(0,int(a)),min(n,max(0,int(b)+2))) for a,
-            b in zip(lo.amin(0).tolist(), hi.amax(0).tolist())]
+        ends = zip(lo.amin(0).tolist(), hi.amax(0).tolist())
+        return [slice(max(0,int(a)),min(n,max(0,int(b)+2))) for a,b in ends]
+    rows,left = span(s['cy']-ey-RISE, s['cy']+ey+RISE, H),span(s['cx']-ex, s['cx']+ex, W)
     right = span(s['cx']-ex-s['a']-bend, s['cx']+ex-(s['a']-bend).clamp(min=0), W)
     wavy,fenced = ((s[k]>0).any(0).tolist() for k in ('w4','strips'))
-    return list(
-        zip(span(s['cy']-ey-RISE, s['cy']+ey+RISE, H), span(s['cx']-ex, s['cx']+ex, W), right, wavy, fenced))
+    return list(zip(rows, left, right, wavy, fenced))
 
 # %% ../../nbs/10_data.synthetic.ipynb #22ad0fa9
 N_LAYERS,N_COLS,N_SCENE = 12,64,32
@@ -320,9 +318,8 @@ def render_disparity(
 # %% ../../nbs/10_data.synthetic.ipynb #b3204f16
 def pixels(size, device='cpu'): # columns (1,1,W) and rows (1,H,1)
     "Pixel coordinates that broadcast to a map"
-    return torch.arange(
-        size[1], device=device, dtype=torch.float32).view(1,1,-1),torch.arange(
-            size[0], device=device, dtype=torch.float32).view(1,-1,1)
+    rows,columns = (torch.arange(n, device=device, dtype=torch.float32) for n in size)
+    return columns.view(1,1,-1),rows.view(1,-1,1)
 
 # %% ../../nbs/10_data.synthetic.ipynb #0e6bc300
 def visible(
@@ -375,6 +372,19 @@ def lit(
         (s['grain']*y).expand(disp.shape))[...,0]
     return 1-s['dark']*((cover-s['level'])*s['edge']+.5).clamp(0,1)
 
+# %% ../../nbs/10_data.synthetic.ipynb #d640df17
+_WORN = (
+    'cx', 'cy', 'tex', 'scale', 'tu', 'tv', 'contrast', 'tint', 'detail', 'tex2', 'tc', 'ts',
+    'base0', 'base1', 'base2', 'shade0', 'shade1', 'slip', 'sheen')
+
+def _worn(scenes, who):
+    "Centre, textures and colours of the layer at each pixel: name -> (B,H,W)"
+    B = len(who)
+    table = torch.stack([scenes[k][:,:,0,0].expand(B,N_LAYERS) for k in _WORN], -1)
+    row = (who+N_LAYERS*torch.arange(B, device=who.device).view(-1,1,1)).flatten()
+    values = table.flatten(0,1).t().contiguous().index_select(1, row)
+    return dict(zip(_WORN, values.view(-1,*who.shape)))
+
 # %% ../../nbs/10_data.synthetic.ipynb #e8f19944
 def paint(
     scenes:dict, # from `draw_scenes`
@@ -386,13 +396,7 @@ def paint(
     "Colour of the nearest surface"
     d,who = render_disparity(scenes, x, y, W, right)
     tex = atlas().to(d.device)
-    T = len(tex)
-    names = [
-        'cx', 'cy', 'tex', 'scale', 'tu', 'tv', 'contrast', 'tint', 'detail', 'tex2', 'tc', 'ts',
-        'base0', 'base1', 'base2', 'shade0', 'shade1', 'slip', 'sheen']
-    table = torch.stack([scenes[k][:,:,0,0].expand(len(d),N_LAYERS) for k in names], -1)
-    row = (who+N_LAYERS*torch.arange(len(d), device=d.device).view(-1,1,1)).flatten()
-    p = dict(zip(names, table.flatten(0,1).t().contiguous().index_select(1, row).view(-1,*d.shape)))
+    T,p = len(tex),_worn(scenes, who)
     xl = x+d if right else x.expand(d.shape)
     dx,dy = xl-p['cx'],y-p['cy']
     u,v = p['scale']*(p['tc']*dx+p['ts']*dy),p['scale']*(p['tc']*dy-p['ts']*dx)
@@ -485,8 +489,6 @@ class SyntheticPairs:
         return left,right,disp,valid
 
 # %% ../../nbs/10_data.synthetic.ipynb #3742f94a
-from fastcore.basics import patch
-
 @contextmanager
 def _one_thread():
     "A pair is too small to share between threads: handing out the work costs more than doing it"
@@ -494,6 +496,14 @@ def _one_thread():
     torch.set_num_threads(1)
     try: yield
     finally: torch.set_num_threads(n)
+
+def _shared(v, without):
+    "What both cameras of a pair do, and how far the right view is too low, px"
+    def col(lo, hi, power=1): return v(lo, hi, power).view(-1,1,1,1)
+    shared = dict(
+        gain=col(.75,1.2), offset=col(-.05,.05), tone=col(-.6,.6), blur=col(.03,.2,2)*('blur' not in without),
+        noise=col(.002,.03,2)*('noise' not in without))
+    return shared,v(-RISE,RISE).view(-1,1,1)*('rectification' not in without)
 
 # %% ../../nbs/10_data.synthetic.ipynb #650a5e9d
 @patch
@@ -510,12 +520,7 @@ def render(self:SyntheticPairs,
     x,y = pixels(self.size, self.device)
     scenes,v = draw_scenes(self.seed, indices, self.size, self.device, self.without)
     key = torch.tensor([pair_seed(self.seed, i) & 0xFFFFFFF for i in indices], device=self.device)
-    def col(lo, hi, power=1): return v(lo, hi, power).view(-1,1,1,1)
-    shared = dict(
-        gain=col(.75,1.2), offset=col(-.05,.05), tone=col(-.6,.6),
-        blur=col(.03,.2,2)*('blur' not in self.without),
-        noise=col(.002,.03,2)*('noise' not in self.without))
-    rise = v(-RISE,RISE).view(-1,1,1)*('rectification' not in self.without)
+    shared,rise = _shared(v, self.without)
     (left,disp),(right,_) = paint(scenes, x, y, W, False),paint(scenes, x, y+rise, W, True)
     left,right = (photograph(im, shared, v, key+k, self.without) for k,im in enumerate((left,right)))
     out = dict(left=left.permute(0,3,1,2), right=right.permute(0,3,1,2), disp=disp)

@@ -9,7 +9,6 @@ __all__ = ['RandomCrop', 'HorizontalScale', 'VerticalFlip', 'SwapFlip', 'Vertica
 # %% ../../nbs/17_data.transforms.ipynb #7bf7d222
 import torch
 import torchvision.transforms.v2.functional as TF
-from torch import Tensor
 from torch.nn import functional as F
 from ..core import denormalize, pick
 from .files import stack_items, to_item, Sample
@@ -44,9 +43,9 @@ class RandomCrop:
         h,w = s.disp.shape
         H,W = self.size
         pad = (0, max(0, W-w), 0, max(0, H-h))
-        grow = (
-            lambda t: F.pad(
-                t[None], pad, mode='replicate')[0] if t.ndim==3 else F.pad(t, pad)) if any(pad) else (lambda t: t)
+        def grow(t):
+            if not any(pad): return t
+            return F.pad(t[None], pad, mode='replicate')[0] if t.ndim==3 else F.pad(t, pad)
         y,x = (torch.randint(max(0, a-b)+1, (), generator=rng).item() for a,b in ((h,H),(w,W)))
         def cut(t): return grow(t)[...,y:y+H,x:x+W]
         return Sample(*[t if t is None else cut(t) for t in s])
@@ -117,7 +116,7 @@ class VerticalOffset:
 class Color:
     "Brightness, contrast, saturation, hue and gamma, in part different for the two views"
     def __init__(self,
-        strength:float=.3,   # largest relative change of brightness, contrast, saturation and gamma, for both views
+        strength:float=.3,   # largest relative change of brightness, contrast, saturation, gamma; both views
         difference:float=.1, # the same, between the views
         hue:float=.05,       # largest turn of hue, of a full turn
         p:float=.8,          # how often
@@ -131,8 +130,8 @@ class Color:
         both,hue = self._draw(rng, self.strength),_uniform(rng, -self.hue, self.hue)
         def view(im):
             b,c,sat,g = (x*y for x,y in zip(both, self._draw(rng, self.difference), strict=True))
-            im = TF.adjust_hue(
-                TF.adjust_saturation(TF.adjust_contrast(TF.adjust_brightness(im, b), c), sat), hue)
+            im = TF.adjust_contrast(TF.adjust_brightness(im, b), c)
+            im = TF.adjust_hue(TF.adjust_saturation(im, sat), hue)
             return TF.adjust_gamma(im.clamp(0, 1), g).clamp(0, 1)
         return s._replace(left=view(s.left), right=view(s.right))
 
@@ -172,21 +171,30 @@ class EraseRight:
     "Cover rectangles of the right view by its mean colour: an occlusion that has no other surface"
     def __init__(self,
         size=(50,100),  # sides, px
-        most:int=2,     # rectangles
+        max_count:int=2,# rectangles at most
         p:float=.5,     # how often
     ):
         _check_range('size', size, 1)
-        self.size,self.most,self.p = size,most,p
+        self.size,self.max_count,self.p = size,max_count,p
     def __call__(self, s:Sample, rng):
         if not _happens(rng, self.p): return s
         right = s.right.clone()
         _,h,w = right.shape
         mean = right.mean((1,2), keepdim=True)
-        for _ in range(torch.randint(1, self.most+1, (), generator=rng).item()):
+        for _ in range(torch.randint(1, self.max_count+1, (), generator=rng).item()):
             y,x = (torch.randint(n, (), generator=rng).item() for n in (h,w))
             a,b = (round(_uniform(rng, *self.size)) for _ in 'hw')
             right[:,y:y+a,x:x+b] = mean
         return s._replace(right=right)
+
+# %% ../../nbs/17_data.transforms.ipynb #7466d2ce
+def _texture(seed):
+    "A smooth colour for each point (u,v) of a surface"
+    waves = torch.rand(12,5, generator=torch.Generator().manual_seed(seed))
+    def texture(u, v):
+        arg = lambda i: (.1+.5*waves[i,0])*u+(.1+.5*waves[i,1])*v+6.3*waves[i,2]
+        return torch.stack([.5+sum(torch.sin(arg(4*c+k)) for k in range(4))/10 for c in range(3)])
+    return texture
 
 # %% ../../nbs/17_data.transforms.ipynb #bb865ccb
 def exact_scene(
@@ -195,13 +203,8 @@ def exact_scene(
     seed:int=0, # of the texture
 ) -> Sample:  # both views with dense truth; valid where both views see the point
     "A slanted wall and a near square, rendered exactly, for tests of geometry"
-    g = torch.Generator().manual_seed(seed)
-    waves = torch.rand(12,5, generator=g)
-    def texture(u, v): # smooth colour of the surface point (u,v)
-        arg = lambda i: (.1+.5*waves[i,0])*u+(.1+.5*waves[i,1])*v+6.3*waves[i,2]
-        return torch.stack([.5+sum(torch.sin(arg(4*c+k)) for k in range(4))/10 for c in range(3)])
-    y,x = torch.meshgrid(
-        torch.arange(h, dtype=torch.float64), torch.arange(w, dtype=torch.float64), indexing='ij')
+    texture = _texture(seed)
+    y,x = torch.meshgrid(*(torch.arange(n, dtype=torch.float64) for n in (h,w)), indexing='ij')
     wall_left = 4+.04*x
     xl = (x+4)/(1-.04)
     wall_right = 4+.04*xl # left x of the wall point seen at right x: x = xl-4-.04 xl
@@ -213,9 +216,8 @@ def exact_scene(
     dl,dr = torch.where(on_left, near, wall_left),torch.where(on_right, near, wall_right)
     seen_left = (x-dl>=0)&(on_left|~square(x-dl+near))
     seen_right = (x+dr<=w-1)&(on_right|~square(xl))
-    return Sample(
-        left.float(), right.float(), (dl*seen_left).float(), seen_left, (dr*seen_right).float(),
-        seen_right)
+    truth = (dl*seen_left).float(),seen_left,(dr*seen_right).float(),seen_right
+    return Sample(left.float(), right.float(), *truth)
 
 # %% ../../nbs/17_data.transforms.ipynb #5dccd477
 def augment(
@@ -230,8 +232,8 @@ def augment(
     steps = pick(dict(none=[], light=light, standard=standard), strength, 'strength of augmentation')
     geometry = (HorizontalScale,SwapFlip,VerticalFlip)
     crop = [RandomCrop(size)] if size else []
-    return [t for t in steps if isinstance(t, geometry)]+crop+[
-        t for t in steps if not isinstance(t, geometry)]
+    look = [t for t in steps if not isinstance(t, geometry)]
+    return [t for t in steps if isinstance(t, geometry)]+crop+look
 
 # %% ../../nbs/17_data.transforms.ipynb #5df18ae3
 def _sample(dataset, i):

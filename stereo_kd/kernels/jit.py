@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['f4', 'i4', 'LOG2E', 'TINY', 'SHIFT', 'STEEP', 'BAND', 'njit', 'rows_around', 'read_row', 'from_best', 'expand',
            'row_of_bins', 'four', 'powers', 'between', 'pixels', 'own_maximum', 'totals', 'totals_between', 'steepest',
-           'forward', 'add_columns', 'give_row', 'backward', 'each', 'bands', 'gather', 'finite', 'reach']
+           'steepness', 'forward', 'add_columns', 'give_row', 'backward', 'each', 'bands', 'gather', 'finite', 'reach']
 
 # %% ../../nbs/05_kernels.jit.ipynb #4656eb1e
 import numba as nb, numpy as np, os, torch
@@ -116,9 +116,11 @@ def four(a, b, scale, X, c, shift=0):
         e3 = e2*r
         up = d>0
         return (e3 if up else e),(e2 if up else e1),(e1 if up else e2),(e if up else e3)
-    return _exp2(
-        scale*(a+f4(.125)*d-X[0,c])),_exp2(
-            scale*(a+f4(.375)*d-X[1,c])),_exp2(scale*(a+f4(.625)*d-X[2,c])),_exp2(scale*(a+f4(.875)*d-X[3,c]))
+    return (
+        _exp2(scale*(a+f4(.125)*d-X[0,c])),
+        _exp2(scale*(a+f4(.375)*d-X[1,c])),
+        _exp2(scale*(a+f4(.625)*d-X[2,c])),
+        _exp2(scale*(a+f4(.875)*d-X[3,c])))
 
 # %% ../../nbs/05_kernels.jit.ipynb #942b861a
 @njit
@@ -242,6 +244,29 @@ def steepest(scores, y):
         for c in range(len(a)): most = max(most, abs(b[c]-a[c]))
     return most
 
+@njit
+def steepness(scores, start, stop):
+    "`steepest` of the low-resolution rows around full-resolution rows [start,stop); 0 for the others"
+    h = scores.shape[1]
+    steep = np.zeros(h, f4)
+    for r in range(rows_around(start, h)[0], rows_around(stop-1, h)[1]+1): steep[r] = steepest(scores, r)
+    return steep
+
+# %% ../../nbs/05_kernels.jit.ipynb #2e0c4870
+@njit
+def _store(y, best, S, E, X, disp, aux):
+    "Disparities of a row from its totals and, where `aux` is not empty, what the way back needs"
+    for j in range(4):
+        for c in range(S.shape[1]):
+            x = 4*c-2+j
+            if 0<=x<disp.shape[1]:
+                r = E[j,c]/S[j,c]
+                disp[y,x] = best[c+j//2]+r
+                if aux.size:
+                    aux[0,y,x] = r
+                    aux[1,y,x] = X[j,c]
+                    aux[2,y,x] = S[j,c]
+
 # %% ../../nbs/05_kernels.jit.ipynb #e28d03de
 @njit
 def forward(
@@ -255,13 +280,9 @@ def forward(
 ):
     "Soft-argmax of the enlarged scores, one band of rows"
     N,h,w = scores.shape
-    W = disp.shape[1]
     u,best,X = np.empty((N,w+2), f4),np.empty(w+2, f4),np.zeros((4,w+1), f4)
     v,scale = np.empty((D,w+2), f4) if D>N else u,LOG2E/tau
-    steep = np.array(
-        [
-            scale*steepest(scores, r) if D>N
-            and rows_around(start, h)[0]<=r<=rows_around(stop-1, h)[1] else f4(0) for r in range(h)])
+    steep = scale*steepness(scores, start, stop) if D>N else np.zeros(h, f4)
     for y in range(start, stop):
         read_row(scores, y, u)
         from_best(u, D//N, best)
@@ -277,16 +298,7 @@ def forward(
             row_of_bins(scores, y, v, best)
             own_maximum(v, X)
             S,E = totals(v, best, scale, X)
-        for j in range(4):
-            for c in range(w+1):
-                x = 4*c-2+j
-                if 0<=x<W:
-                    r = E[j,c]/S[j,c]
-                    disp[y,x] = best[c+j//2]+r
-                    if aux.size:
-                        aux[0,y,x] = r
-                        aux[1,y,x] = X[j,c]
-                        aux[2,y,x] = S[j,c]
+        _store(y, best, S, E, X, disp, aux)
 
 # %% ../../nbs/05_kernels.jit.ipynb #0a07a6ad
 @njit

@@ -9,8 +9,8 @@ __all__ = ['distances', 'cross_entropy', 'fused_sum']
 import numpy as np, torch
 from torch import Tensor
 from ..core import pick
-from .jit import LOG2E, TINY, add_columns, bands, each, f4, finite, four, gather, give_row, njit
-from .jit import own_maximum, row_of_bins
+from .jit import (
+    LOG2E, TINY, add_columns, bands, each, f4, finite, four, gather, give_row, njit, own_maximum, row_of_bins)
 
 # %% ../../nbs/08_kernels.losses.ipynb #20de1e17
 @njit
@@ -232,8 +232,8 @@ def cross_entropy(
 class _Sum(torch.autograd.Function):
     @staticmethod
     def forward(ctx, scores, kind, target, weight, D, tau, want):
-        (s,bad),(t,worse),g = finite(scores),finite(
-            target[:,None] if kind=='ce' else target),weight.float().contiguous().numpy()
+        (s,bad),g = finite(scores),weight.float().contiguous().numpy()
+        t,worse = finite(target[:,None] if kind=='ce' else target)
         B,N,h,w = s.shape
         H = g.shape[1]
         sums = np.zeros((B,h))
@@ -241,8 +241,8 @@ class _Sum(torch.autograd.Function):
         spoiled = float('nan' if bad is not None or worse is not None else 0)
         def band(b, i, j, lo, part):
             where = part,D,4*i,min(4*j, H),lo
-            sums[b,i] = cross_entropy(s[b], t[b,0], g[b], *where) if kind=='ce' else distances(
-                kind=='l1', s[b], t[b], g[b], f4(tau), *where)
+            if kind=='ce': sums[b,i] = cross_entropy(s[b], t[b,0], g[b], *where)
+            else: sums[b,i] = distances(kind=='l1', s[b], t[b], g[b], f4(tau), *where)
         if want:
             ctx.save_for_backward(torch.from_numpy(gather(band, s.shape, H)+f4(spoiled)).to(scores.dtype))
         else: each(lambda b,i,j: band(b, i, j, 0, none), bands(B, h, H))
@@ -251,21 +251,12 @@ class _Sum(torch.autograd.Function):
     def backward(ctx, g): return g*ctx.saved_tensors[0],None,None,None,None,None,None
 
 # %% ../../nbs/08_kernels.losses.ipynb #eba4e91c
-def fused_sum(
-    kind:str,       # 'l1', 'kl' or 'ce'
-    scores:Tensor,  # (B,D/4 or D,h,w) on the CPU, float32 or less
-    target:Tensor,  # the teacher's scores (B,D/4 or D,h,w), without gradient; for 'ce' the truth (B,H,W) in bins
-    weight:Tensor,  # (B,H,W), H<=4h, W<=4w
-    max_disp:int,   # D
-    tau:float=1.,   # temperature of 'l1' and 'kl'
-) -> Tensor:        # scalar, float32
-    "Weighted sum over full-resolution pixels of a loss on scores, on compiled kernels; differentiable once"
-    pick(dict(l1=0, kl=0, ce=0), kind, 'kind')
+def _check_maps(kind, scores, target, weight, max_disp):
+    "Raise `ValueError` for shapes that do not belong together"
     for s in (scores,) if kind=='ce' else (scores,target):
         if max_disp not in (s.shape[1], 4*s.shape[1]):
-            raise ValueError(
-                f"scores must have {max_disp//4} or {max_disp} bins for max_disp={max_disp}, got "
-                f"{s.shape[1]}")
+            wanted = f"{max_disp//4} or {max_disp} bins for max_disp={max_disp}"
+            raise ValueError(f"scores must have {wanted}, got {s.shape[1]}")
         if s.shape[2:]!=scores.shape[2:] or len(s)!=len(scores):
             raise ValueError(f"maps of student {tuple(scores.shape)} and teacher {tuple(s.shape)} differ")
     (h,w),(H,W) = scores.shape[2:],weight.shape[1:]
@@ -273,6 +264,18 @@ def fused_sum(
         raise ValueError(
             f"weight {tuple(weight.shape)} must fit the maps {tuple(scores.shape)}, 4 times enlarged, "
             f"and the truth")
-    return _Sum.apply(
-        scores, kind, target, weight, max_disp, tau, torch.is_grad_enabled()
-        and scores.requires_grad)
+
+# %% ../../nbs/08_kernels.losses.ipynb #8b9a4564
+def fused_sum(
+    kind:str,       # 'l1', 'kl' or 'ce'
+    scores:Tensor,  # (B,D/4 or D,h,w) on the CPU, float32 or less
+    target:Tensor,  # teacher's scores (B,D/4 or D,h,w), without gradient; for 'ce' the truth (B,H,W), bins
+    weight:Tensor,  # (B,H,W), H<=4h, W<=4w
+    max_disp:int,   # D
+    tau:float=1.,   # temperature of 'l1' and 'kl'
+) -> Tensor:        # scalar, float32
+    "Weighted sum over full-resolution pixels of a loss on scores, on compiled kernels; differentiable once"
+    pick(dict(l1=0, kl=0, ce=0), kind, 'kind')
+    _check_maps(kind, scores, target, weight, max_disp)
+    want = torch.is_grad_enabled() and scores.requires_grad
+    return _Sum.apply(scores, kind, target, weight, max_disp, tau, want)

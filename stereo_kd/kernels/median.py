@@ -11,31 +11,31 @@ from .jit import f4, njit
 
 # %% ../../nbs/09_kernels.median.ipynb #da8c666b
 @njit
-def differ(disp, y, x, grid, near):
-    "Are the samples around a pixel further apart than `near`?"
+def differ(disp, y, x, grid, tolerance):
+    "Are the samples around a pixel further apart than `tolerance`?"
     lo = hi = disp[y+grid[0],x+grid[0]]
     for i in grid:
         for j in grid:
             d = disp[y+i,x+j]
             lo = min(lo, d)
             hi = max(hi, d)
-    return hi-lo>near
+    return hi-lo>tolerance
 
 # %% ../../nbs/09_kernels.median.ipynb #a56c0ea0
 @njit
-def collect(disp, image, trust, table, y, x, grid, near, v, w):
-    "Fill `v` with the samples in order, `w` with their weights; sums of all and of those within `near` of the pixel"
+def collect(disp, image, confidence, table, y, x, grid, tolerance, v, w):
+    "Fill `v` with the samples in order, `w` with their weights; sums of all and of those that agree"
     r = grid[len(grid)//2]
     n,total,agree,here,color = 0,f4(0),f4(0),disp[y+r,x+r],image[y+r,x+r]
     for i in grid:
         for j in grid:
             d,other,far = disp[y+i,x+j],image[y+i,x+j],0
             for c in range(len(color)): far += abs(other[c]-color[c])
-            m = table[far]*trust[y+i,x+j]
+            m = table[far]*confidence[y+i,x+j]
             total += m
             k = n
             n += 1
-            if abs(d-here)<=near: agree += m
+            if abs(d-here)<=tolerance: agree += m
             while k>0 and v[k-1]>d:
                 v[k] = v[k-1]
                 w[k] = w[k-1]
@@ -56,12 +56,12 @@ def middle(v, w, total):
 
 # %% ../../nbs/09_kernels.median.ipynb #6a58520b
 @njit
-def rows(disp, image, trust, table, out, grid, near, part, start, stop):
-    "Outvote the pixels of rows [start,stop) of which less than `part` of the weight around them is near"
+def rows(disp, image, confidence, table, out, grid, tolerance, min_support, start, stop):
+    "Give the median to pixels of rows [start,stop) that less than `min_support` of the weight agrees with"
     n = len(grid)**2
     v,w = np.empty(n, f4),np.empty(n, f4)
     for y in range(start, stop):
         for x in range(out.shape[1]):
-            if differ(disp, y, x, grid, near):
-                total,agree = collect(disp, image, trust, table, y, x, grid, near, v, w)
-                if agree<part*total: out[y,x] = middle(v, w, total)
+            if differ(disp, y, x, grid, tolerance):
+                total,agree = collect(disp, image, confidence, table, y, x, grid, tolerance, v, w)
+                if agree<min_support*total: out[y,x] = middle(v, w, total)

@@ -57,27 +57,25 @@ def use(
 
 # %% ../../nbs/07_kernels.tail.ipynb #101ece1c
 @torch.library.custom_op('stereo_kd::tail', mutates_args=())
-# `keep`: what the way back needs
 def _tail(scores:Tensor, f:int, H:int, W:int, tau:float, keep:bool) -> tuple[Tensor,Tensor]:
+    "Disparity in bins and, with `keep`, what the way back needs"
     if scores.is_cuda:
         from stereo_kd.kernels import triton
         return triton.forward((scores/tau).contiguous(), f, H, W)
     from stereo_kd.kernels import jit
-    (s,bad),disp,aux = jit.finite(scores),torch.empty(len(scores), H, W),torch.empty(
-        len(scores), 3*keep, H, W)
+    (s,bad),B = jit.finite(scores),len(scores)
+    disp,aux = torch.empty(B, H, W),torch.empty(B, 3*keep, H, W)
     d,a = disp.numpy(),aux.numpy()
-    jit.each(
-        lambda b,i,j: jit.forward(s[b], d[b], a[b], f*s.shape[1], jit.f4(tau), 4*i, min(4*j, H)),
-        jit.bands(len(s), s.shape[2], H))
+    def band(b, i, j): jit.forward(s[b], d[b], a[b], f*s.shape[1], jit.f4(tau), 4*i, min(4*j, H))
+    jit.each(band, jit.bands(B, s.shape[2], H))
     if bad is not None: disp[jit.reach(bad, (H,W))] = float('nan')
     return disp,aux
 
 # %% ../../nbs/07_kernels.tail.ipynb #a9c03071
 @_tail.register_fake
 def _(scores, f, H, W, tau, keep):
-    return tuple(
-        scores.new_empty(s, dtype=torch.float32)
-        for s in ((len(scores),H,W),(len(scores),4 if scores.is_cuda else 3*keep,H,W)))
+    B,kept = len(scores),4 if scores.is_cuda else 3*keep
+    return tuple(scores.new_empty(s, dtype=torch.float32) for s in ((B,H,W),(B,kept,H,W)))
 
 # %% ../../nbs/07_kernels.tail.ipynb #0ac03219
 @torch.library.custom_op('stereo_kd::tail_backward', mutates_args=())

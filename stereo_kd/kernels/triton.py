@@ -144,9 +144,8 @@ def _backward(scores, aux, g, grad, N, h, w, H, W, F:tl.constexpr, BLOCK:tl.cons
             below = _knot(scores, tl.maximum(k-1, 0), h, w, y0, y1, ty, x0, x1, tx)
             above = _knot(scores, tl.minimum(k+1, N-1), h, w, y0, y1, ty, x0, x1, tx)
             q = aux+(4*b*H+y).to(tl.int64)*W+x
-            v = _bins(
-                below, u, above, k, N, tl.load(q), tl.load(q+n), tl.load(q+2*n), F)*tl.load(
-                    g +(b*H+y).to(tl.int64)*W +x)/tl.load(q+3*n)
+            v = _bins(below, u, above, k, N, tl.load(q), tl.load(q+n), tl.load(q+2*n), F)
+            v = v*tl.load(g+(b*H+y).to(tl.int64)*W+x)/tl.load(q+3*n)
             total += tl.where(ok, sy*_share(x, x0, x1, tx, c)*v, 0.)
     tl.store(grad+(bk.to(tl.int64)*h+r)*w+c, total, inside)
 
