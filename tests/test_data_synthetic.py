@@ -1,4 +1,4 @@
-# Generated from nbs/10_data.synthetic.ipynb; edit the notebook, not this file
+# Generated from nbs/09_data.synthetic.ipynb; edit the notebook, not this file
 import torch
 from contextlib import contextmanager
 from fastcore.basics import patch

@@ -1,4 +1,4 @@
-# Generated from nbs/05_kernels.jit.ipynb; edit the notebook, not this file
+# Generated from nbs/03_kernels.jit.ipynb; edit the notebook, not this file
 import numpy as np, torch
 from fastcore.test import *
 from stereo_kd.kernels.jit import *

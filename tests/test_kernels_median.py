@@ -1,4 +1,4 @@
-# Generated from nbs/09_kernels.median.ipynb; edit the notebook, not this file
+# Generated from nbs/05_kernels.median.ipynb; edit the notebook, not this file
 import numpy as np
 from stereo_kd.kernels.jit import f4, njit
 import matplotlib.pyplot as plt
