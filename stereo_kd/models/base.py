@@ -42,6 +42,9 @@ class StereoNet(nn.Module):
         "What pruning must leave alone"
         return []
 
+    def start(self):
+        "Initial weights that belong to the design"
+
     def freeze(self) -> nn.Module: # the same network
         "Become a teacher: eval mode, and no weight asks for a gradient"
         return self.eval().requires_grad_(False)
