@@ -18,8 +18,20 @@ from stereo_kd.models.zoo import *
 
 def test_names_and_arguments():
     test_eq(create_model('dtpnet', max_disp=96).max_disp, 96)
-    assert create_model('dtpnet', cost_volume='c2d').c2d
+    test_eq(create_model('dtpnet', cost_volume='c2d').form, 'c2d')
     test_fail(lambda: create_model('raft'), contains="unknown model 'raft'; known: dtpnet")
+
+def test_a_fresh_network_of_pruned_widths():
+    torch.manual_seed(0)
+    net = create_model('dtpnet', max_disp=48, stem=8, width=16)
+    thin = apply_widths(net, {'score': [20,48,1], 'hourglass.up1.0': [48,8,1]})
+    new = create_like(thin)
+    test_eq([widths(new),new.spec,new.training], [widths(thin),net.spec,True])
+    test_eq(torch.equal(new.extract.stem[0].body[0][0].weight, net.extract.stem[0].body[0][0].weight), False)
+    part = new.score.weight[:,-12:,0,0] # scores of the volume: the interpolation from 12 bins to 48, as in a new network
+    test_eq(part, create_model('dtpnet', max_disp=48).score.weight[:,-12:,0,0])
+    lite = create_like(create_model('dtpnet_lite', max_disp=48))
+    test_eq(lite.score.weight[:,-12:,0,0].detach(), torch.eye(12))
 
 def test_roundtrip_is_exact():
     torch.manual_seed(0)
