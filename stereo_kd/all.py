@@ -19,16 +19,16 @@ from .data.transforms import augment, Augmented
 from .data.folder import folder
 from .data.loaders import Mixed, StereoDataLoaders
 from .models.base import get_map, StereoNet, StereoOutput
-from .models.zoo import create_model, list_models, load_model, read_card, save_model, shipped
+from .models.zoo import create_like, create_model, list_models, load_model, read_card, save_model, shipped
 from .losses.supervised import bin_cross_entropy, SupervisedLoss
-from .losses.response import ResponseLoss, tempered_kl, tempered_l1
+from .losses.response import ResponseLoss, tempered_ce, tempered_kl, tempered_l1
 from .losses.feature import cosine_distance, FeatureLoss, MapLoss
 from .prune.loop import below, prune_loop, prune_step, ratio_for, recalibrate
 from .prune.callback import PruneCallback
 from .train.cache import CachedTeacher
 from .train.distill import DistillCallback, ramp, Term
 from .train.learner import constant, fit, one_cycle, step_decay, stereo_learner
-from .train.recipes import dtp_callback, tsnnet_callback
+from .train.recipes import DISTANCES, dtp_callback, tsnnet_callback
 from .train.stages import average_weights, Plan, prune_stages, Step, train_stage
 from .inference.holes import fill_background, fill_holes
 from .inference.weighted_median import weighted_median_filter

@@ -12,16 +12,16 @@ from stereo_kd.data.transforms import augment, Augmented
 from stereo_kd.data.folder import folder
 from stereo_kd.data.loaders import Mixed, StereoDataLoaders
 from stereo_kd.models.base import get_map, StereoNet, StereoOutput
-from stereo_kd.models.zoo import create_model, list_models, load_model, read_card, save_model, shipped
+from stereo_kd.models.zoo import create_like, create_model, list_models, load_model, read_card, save_model, shipped
 from stereo_kd.losses.supervised import bin_cross_entropy, SupervisedLoss
-from stereo_kd.losses.response import ResponseLoss, tempered_kl, tempered_l1
+from stereo_kd.losses.response import ResponseLoss, tempered_ce, tempered_kl, tempered_l1
 from stereo_kd.losses.feature import cosine_distance, FeatureLoss, MapLoss
 from stereo_kd.prune.loop import below, prune_loop, prune_step, ratio_for, recalibrate
 from stereo_kd.prune.callback import PruneCallback
 from stereo_kd.train.cache import CachedTeacher
 from stereo_kd.train.distill import DistillCallback, ramp, Term
 from stereo_kd.train.learner import constant, fit, one_cycle, step_decay, stereo_learner
-from stereo_kd.train.recipes import dtp_callback, tsnnet_callback
+from stereo_kd.train.recipes import DISTANCES, dtp_callback, tsnnet_callback
 from stereo_kd.train.stages import average_weights, Plan, prune_stages, Step, train_stage
 from stereo_kd.inference.holes import fill_background, fill_holes
 from stereo_kd.inference.weighted_median import weighted_median_filter

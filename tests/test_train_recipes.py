@@ -2,9 +2,10 @@
 from torch import nn
 from stereo_kd.core import pick
 from stereo_kd.losses.feature import FeatureLoss, MapLoss
-from stereo_kd.losses.response import tempered_kl, tempered_l1, ResponseLoss
+from stereo_kd.losses.response import tempered_ce, tempered_kl, tempered_l1, ResponseLoss
 from stereo_kd.models.tsnnet import TSNnet
 from stereo_kd.train.distill import ramp, DistillCallback, Term
+import torch
 from fastcore.test import *
 from stereo_kd.models.zoo import create_model
 from stereo_kd.train.recipes import *
@@ -12,8 +13,10 @@ from stereo_kd.train.recipes import *
 def test_recipes_say_what_they_are():
     net = create_model('dtpnet', max_disp=48)
     test_eq(
-        dtp_callback(net, net, weight=2., distance=tempered_kl).recipe,
+        dtp_callback(net, net, weight=2., distance=DISTANCES['kl']).recipe,
         dict(name='dtp', weight=2., distance='tempered_kl', at='sampled', tau=[.5,1.]))
+    test_eq([d(torch.zeros(1,4,1), torch.zeros(1,4,1)).item() for d in (DISTANCES['l1'],DISTANCES['kl'])], [0.,0.])
+    test_close(DISTANCES['ce'](torch.zeros(1,4,1), torch.zeros(1,4,1)).item(), 1.386294, eps=1e-5) # log 4
     small = create_model('tsnnet_naive', max_disp=48)
     recipe = tsnnet_callback(
         small, small, terms=('volume','coarse'), weight=dict(volume=.1), relative=False).recipe

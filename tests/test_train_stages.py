@@ -74,6 +74,33 @@ def test_a_finished_chain_is_read_back():
             ['both','teacher'])
         assert 'kd' in read_card(f'{d}/student/model.safetensors')['meta']['history'][0]
 
+def test_cuts_are_fine_tuned_on_fresh_pairs():
+    from unittest import mock
+    from stereo_kd.data.synthetic import SyntheticPairs
+    from stereo_kd.prune import loop
+    def loaders(seed):
+        return StereoDataLoaders.from_synthetic(4, 1, (32,64), seed=seed, bs=2, max_disp=48, device='cpu')
+    seen,taus,batch = [],[],SyntheticPairs.batch
+    def noted(self, indices):
+        if self.seed: seen.append([(self.seed,i) for i in indices]) # 0: validation
+        return batch(self, indices)
+    torch.manual_seed(0)
+    teacher,net = (create_model('dtpnet', max_disp=48, stem=8, width=16) for _ in range(2))
+    kd = dict(supervision='teacher', teacher=teacher.eval(), learner=dict(precision='fp32'))
+    with tempfile.TemporaryDirectory() as d, mock.patch.object(SyntheticPairs, 'batch', noted):
+        student = train_stage(net, loaders(0), 2, f'{d}/student', **kd)
+        before = {p for b in seen for p in b}
+        seen.clear()
+        cuts = prune_stages(
+            student, lambda k: loaders(1000*k), 2, d, .1, calibrate=1, pruning=dict(round_to=1), tau=(1.,1.), **kd)
+        cards = [read_card(f'{d}/{k}/model.safetensors')['meta']['recipe']['tau'] for k in ('student','prune1','prune2')]
+    first,second = ({p for b in seen for p in b if p[0]==s} for s in (1001,2001))
+    test_eq([len(before),len(first),len(second)], [8,4,4]) # recalibration looks at the first of the fine-tuning pairs
+    assert not before&(first|second) and {p for b in seen for p in b}==first|second
+    test_eq(cards, [[.5,1.],[1.,1.],[1.,1.]])
+    n = [sum(p.numel() for p in m.parameters()) for m in (student,*cuts)]
+    assert n[0]>n[1]>n[2], n
+
 def test_another_request_is_refused():
     tiny = dict(max_disp=48, stem=8, width=16)
     def loaders(**kw):

@@ -88,7 +88,7 @@ def average_weights(
 # %% ../../nbs/65_train.stages.ipynb #7e262509
 def prune_stages(
     net:nn.Module,   # trained
-    dls,             # for recalibration and fine-tuning
+    dls,             # for recalibration and fine-tuning: loaders, or a function of the step (1, 2, ...) that makes them
     steps:int,       # E
     folder,          # each step gets `folder/prune1`, ...
     ratio:float=.1,  # of the channels, in each step
@@ -101,15 +101,15 @@ def prune_stages(
     "Prune in steps and fine-tune after each"
     nets,original,pruning = [],widths(net),pruning or {}
     for k in range(1, steps+1):
-        stage = Path(folder)/f'prune{k}'
-        cut = dict(start=fingerprint(net), step=k, ratio=ratio, calibrate=calibrate, **describe_loaders(dls))
+        stage,pairs = Path(folder)/f'prune{k}',dls if hasattr(dls, 'train') else dls(k)
+        cut = dict(start=fingerprint(net), step=k, ratio=ratio, calibrate=calibrate, **describe_loaders(pairs))
         claim(stage, cut|describe(pruning), 'a pruning step', 'pruned_from.json')
-        net,dls.train.epoch = deepcopy(net),0
-        batches = [b for b,_ in zip(dls.train, range(calibrate))]
+        net,pairs.train.epoch = deepcopy(net),0
+        batches = [b for b,_ in zip(pairs.train, range(calibrate))]
         if not prune_loop(
             net, k, ratio, calibrate=batches, stop=stop, done=k-1, original=original, **pruning):
             break
-        net = train_stage(net, dls, epochs, stage, **kwargs)
+        net = train_stage(net, pairs, epochs, stage, **kwargs)
         nets.append(net)
     return nets
 
