@@ -16,7 +16,7 @@ def test_intervals_by_hand():
     i = interval([-1.,-2.,-3.])
     test_close([i.mean,i.low,i.high], [-2.,-2-4.303/3**.5,-2+4.303/3**.5], eps=1e-3)
     test_eq([i.n,str(i)], [3,'-2.000 (-4.484 to +0.484), 3 seeds'])
-    test_eq(interval([-1.])[2:], (-float('inf'),float('inf')))
+    test_eq(interval([-1.]), Interval(1, -1., -float('inf'), float('inf')))
     test_fail(lambda: interval([]), contains='one finite number or more')
     test_fail(lambda: interval([1.,float('nan')]), contains='nan')
 

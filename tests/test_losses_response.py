@@ -46,6 +46,14 @@ def test_cross_entropy_is_divergence_plus_a_constant():
         test_close(a, tau*((p/tau).softmax(1)-soft), eps=1e-5) # Hinton: the size of it does not fall with tau**2
     assert tempered_ce(q, q).min()>.1 and tempered_kl(q, q).abs().max()<1e-6
 
+def test_fused_cross_entropy_is_the_sum():
+    torch.manual_seed(0)
+    s,t,weight = torch.randn(1,12,5,7).requires_grad_(),3*torch.randn(1,48,5,7),torch.rand(1,19,26)
+    got = fused_ce(s, t, weight, 48, .5)
+    want = (tempered_ce(*(upsample_scores(v, 48, (19,26)) for v in (s,t)), .5)*weight).sum()
+    test_close(got/want, 1., eps=1e-5)
+    test_close(*(torch.autograd.grad(l, s)[0] for l in (got,want)), eps=1e-5)
+
 def test_full_quarter_and_sampled():
     torch.manual_seed(0)
     s = (2*torch.randn(2,12,8,10)).requires_grad_()

@@ -19,6 +19,7 @@ from fastcore.test import *
 from stereo_kd.data.loaders import StereoDataLoaders
 from stereo_kd.models.zoo import create_model, read_card
 from stereo_kd.train.recipes import tsnnet_callback
+import pytest
 from stereo_kd.train.stages import *
 
 def test_average_lies_in_the_middle():
@@ -181,6 +182,56 @@ def test_all_terms_of_the_cascade_train():
         test_eq(meta['made_from']['teacher'], fingerprint(teacher))
         assert all(meta['history'][0][k]>0 for k in terms), meta['history']
         test_eq(list(n.state_dict()), list(create_model('tsnnet_naive', max_disp=48).state_dict()))
+
+@pytest.mark.slow
+def test_the_protocol_of_dtp_on_two_data_sets():
+    import cv2, json, papermill, stereo_kd
+    import numpy as np
+    from unittest import SkipTest
+    from stereo_kd.data.io import write_disparity
+    nbs = Path(stereo_kd.__file__).parents[1]/'nbs'
+    if not (nbs/'exp_dtp.ipynb').exists(): raise SkipTest('the notebooks are not here')
+    def pair(root, left, right, disp, k):
+        for v,f in enumerate((left,right)):
+            (root/f).parent.mkdir(parents=True, exist_ok=True)
+            image = np.random.default_rng(2*k+v).integers(0, 255, (64,128,3), dtype=np.uint8)
+            cv2.imwrite(str(root/f), image)
+        write_disparity(root/disp, np.full((64,128), 5.+k, 'float32'))
+    def trees(d):
+        for k,f in enumerate((
+            'FlyingThings3D/{}/TRAIN/A/0000', 'FlyingThings3D/{}/TEST/A/0000', 'Monkaa/{}/scene', 'Driving/{}/15mm')):
+            frames,truth = f.format('frames_finalpass'),f.format('disparity')
+            pair(d/'sceneflow', f'{frames}/left/0001.png', f'{frames}/right/0001.png', f'{truth}/left/0001.pfm', k)
+        for k in range(5):
+            pair(d/'kitti', *(f'training/{v}/{k:06d}_10.png' for v in ('image_2','image_3','disp_occ_0')), k)
+    with tempfile.TemporaryDirectory() as d:
+        d = Path(d)
+        trees(d)
+        torch.manual_seed(0)
+        save_model(create_model('psmnet', width=8, blocks=(1,1,1,1)), d/'teacher.safetensors')
+        def run(name, **kw):
+            asked = dict(preset='paper', epochs=1, finetune=1, crop='32x64', batch=2, timed=-1,
+                         teacher=f'{d}/teacher.safetensors', run_dir=f'{d}/{name}')
+            papermill.execute_notebook(
+                nbs/'exp_dtp.ipynb', None, asked|kw, cwd=nbs, kernel_name='python3', progress_bar=False)
+            return json.loads((d/name/'metrics.json').read_text())['rows']
+        rows = run('sf', data_root=f'{d}/sceneflow'),run('k15', data_root=f'{d}/kitti', dataset='kitti2015', start=f'{d}/sf')
+        cards = {k: read_card(d/k/'model.safetensors') for k in ('sf/distilled','k15/distilled','k15/truth','k15/prune5')}
+    for name,found in zip(('sceneflow','kitti2015'), rows):
+        test_eq([r['role'] for r in found], ['teacher','truth','distilled',*['pruned']*5,'scratch'])
+        test_eq({r['dataset'] for r in found}, {name})
+        test_eq([found[2][k] for k in ('supervision','distance','tau','teacher')], ['teacher','l1','0.5-1.0','psmnet'])
+        assert all(a['params_m']>b['params_m'] for a,b in zip(found[2:], found[3:8]))
+        test_eq(found[7]['params_m'], found[8]['params_m'])
+        assert .37<found[7]['params_m']/found[2]['params_m']<.42 # the paper: 0.26 of 0.64 M
+    made = {k:c['meta']['made_from'] for k,c in cards.items()}
+    test_eq(made['k15/distilled']['start'], cards['sf/distilled']['weights']) # goes on from there
+    test_eq(cards['k15/distilled']['args'], dict(cost_volume='c2d'))
+    test_eq([made[k]['learner']['schedule'] for k in ('sf/distilled','k15/distilled','k15/prune5')],
+            ['constant','step_decay','constant'])
+    test_eq([made[k]['lr'] for k in ('k15/distilled','k15/prune5')], [1e-3,1e-4])
+    test_eq([made['k15/truth']['learner']['loss'][k] for k in ('ce','l1')], [0,1.]) # smooth-L1 alone
+    test_eq([cards[k]['meta']['recipe']['tau'] for k in ('k15/distilled','k15/prune5')], [[.5,1.],[1.,1.]])
 
 def test_a_plan_is_carried_out():
     import shutil
