@@ -28,8 +28,8 @@ def test_a_fresh_network_of_pruned_widths():
     new = create_like(thin)
     test_eq([widths(new),new.spec,new.training], [widths(thin),net.spec,True])
     test_eq(torch.equal(new.extract.stem[0].body[0][0].weight, net.extract.stem[0].body[0][0].weight), False)
-    part = new.score.weight[:,-12:,0,0] # scores of the volume: the interpolation from 12 bins to 48, as in a new network
-    test_eq(part, create_model('dtpnet', max_disp=48).score.weight[:,-12:,0,0])
+    part = new.score.weight[:,-12:,0,0].detach() # scores of the volume: the interpolation from 12 bins to 48, as in a new network
+    test_eq(part, create_model('dtpnet', max_disp=48).score.weight[:,-12:,0,0].detach())
     lite = create_like(create_model('dtpnet_lite', max_disp=48))
     test_eq(lite.score.weight[:,-12:,0,0].detach(), torch.eye(12))
 

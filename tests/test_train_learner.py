@@ -22,6 +22,22 @@ from stereo_kd.models.cost_volume import correlation_volume
 from torch import nn
 from stereo_kd.train.learner import *
 
+def test_networks_with_3d_convolutions_train_in_bf16():
+    torch.manual_seed(0)
+    class Net(StereoNet):
+        def __init__(self):
+            super().__init__(48)
+            self.conv,self.deep = nn.Conv2d(3, 4, 4, 4),nn.Conv3d(4, 1, 3, padding=1)
+        def features(self, image, extras): return [self.conv(image)]
+        def cost_volume(self, left, right, extras): return (left[-1]-right[-1])[:,:,None].expand(-1, -1, 12, -1, -1)
+        def aggregation(self, volume, left, right, extras, all_outputs): return [self.deep(volume)[:,0]]
+    dls = StereoDataLoaders.from_synthetic(4, 1, (32,64), bs=2, max_disp=48, device='cpu')
+    net = Net()
+    before = net.deep.weight.detach().clone()
+    learn = stereo_learner(dls, net, precision='bf16')
+    with learn.no_bar(),learn.no_logging(): fit(learn, 1)
+    assert not net.deep.weight.equal(before) and net.deep.weight.isfinite().all()
+
 def test_a_killed_run_ends_the_same():
     class Net(StereoNet):
         def __init__(self):

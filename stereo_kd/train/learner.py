@@ -248,7 +248,8 @@ def stereo_learner(
     precision = precision or fast_precision()
     if precision not in ('fp32','bf16'):
         raise ValueError(f"precision must be 'fp32' or 'bf16', got {precision!r}")
-    amp = [ChannelsLast(), BF16Callback()] if precision=='bf16' else []
+    flat = all(p.dim()<5 for p in net.parameters()) # channels-last is for 2-D convolutions
+    amp = [ChannelsLast()]*flat+[BF16Callback()] if precision=='bf16' else []
     learn = Learner(
         dls, net, loss or default_loss(net), opt_func=opt_func or partial(Adam, sqr_mom=.999), wd=wd,
         metrics=pooled_metrics(), **kwargs,
