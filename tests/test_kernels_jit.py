@@ -11,7 +11,8 @@ def test_powers_of_two():
     test_eq([float(_exp2(np.float32(v), 100)) for v in (-200,0,20)], [2.**-100,2.**100,2.**120])
 
 def test_a_product_and_a_sum_round_once():
-    @nb.njit
+    import numba
+    @numba.njit
     def both(a, b, c): return fma(a, b, c),a*b+c
     x = np.float32(1+2**-12)
     once,twice = both(x, x, np.float32(-1-2**-11))
