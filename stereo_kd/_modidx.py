@@ -740,6 +740,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                        'stereo_kd.kernels.jit.each': ('kernels.jit.html#each', 'stereo_kd/kernels/jit.py'),
                                        'stereo_kd.kernels.jit.expand': ('kernels.jit.html#expand', 'stereo_kd/kernels/jit.py'),
                                        'stereo_kd.kernels.jit.finite': ('kernels.jit.html#finite', 'stereo_kd/kernels/jit.py'),
+                                       'stereo_kd.kernels.jit.fma': ('kernels.jit.html#fma', 'stereo_kd/kernels/jit.py'),
                                        'stereo_kd.kernels.jit.forward': ('kernels.jit.html#forward', 'stereo_kd/kernels/jit.py'),
                                        'stereo_kd.kernels.jit.four': ('kernels.jit.html#four', 'stereo_kd/kernels/jit.py'),
                                        'stereo_kd.kernels.jit.from_best': ('kernels.jit.html#from_best', 'stereo_kd/kernels/jit.py'),
