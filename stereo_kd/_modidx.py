@@ -30,6 +30,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                 'stereo_kd.core.put_aside': ('core.html#put_aside', 'stereo_kd/core.py'),
                                 'stereo_kd.core.run_folder': ('core.html#run_folder', 'stereo_kd/core.py'),
                                 'stereo_kd.core.save_run': ('core.html#save_run', 'stereo_kd/core.py'),
+                                'stereo_kd.core.save_tensors': ('core.html#save_tensors', 'stereo_kd/core.py'),
                                 'stereo_kd.core.set_seed': ('core.html#set_seed', 'stereo_kd/core.py'),
                                 'stereo_kd.core.write_csv': ('core.html#write_csv', 'stereo_kd/core.py'),
                                 'stereo_kd.core.write_rows': ('core.html#write_rows', 'stereo_kd/core.py')},

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['IMAGENET_MEAN', 'IMAGENET_STD', 'COLUMNS', 'normalize', 'denormalize', 'check_pair', 'pad_to', 'set_seed', 'commit',
-           'environment', 'pick', 'choose_preset', 'atomic_write', 'check_output', 'OtherRequest', 'claim',
-           'format_table', 'parse_size', 'write_csv', 'check_rows', 'write_rows', 'put_aside', 'run_folder', 'save_run',
-           'keep_modes', 'evaluating', 'fingerprint']
+           'environment', 'pick', 'choose_preset', 'atomic_write', 'save_tensors', 'check_output', 'OtherRequest',
+           'claim', 'format_table', 'parse_size', 'write_csv', 'check_rows', 'write_rows', 'put_aside', 'run_folder',
+           'save_run', 'keep_modes', 'evaluating', 'fingerprint']
 
 # %% ../nbs/00_core.ipynb #6d74bcf0
 import csv, errno, glob, hashlib, json, os, platform, random, re, secrets, subprocess, tempfile
@@ -15,6 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 import numpy as np, torch
 import torch.nn.functional as F
+from safetensors.torch import save
 from torch import nn, Tensor
 
 # %% ../nbs/00_core.ipynb #61f3e302
@@ -162,6 +163,15 @@ def atomic_write(
     except OSError as e: raise OSError(e.errno, f"cannot write {path}: {e.strerror or e}") from e
     finally:
         with suppress(OSError): tmp.unlink() # it is gone where all went well
+
+# %% ../nbs/00_core.ipynb #fcf08e3e
+def save_tensors(
+    tensors:dict, # name -> contiguous tensor on the CPU
+    path,         # a .safetensors file
+    **metadata    # name -> string
+):
+    "Write tensors and what is said of them, whole or not at all"
+    with atomic_write(path) as tmp: tmp.write_bytes(save(tensors, metadata or None))
 
 # %% ../nbs/00_core.ipynb #d9727499
 def check_output(

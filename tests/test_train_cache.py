@@ -3,9 +3,8 @@ import torch
 from fastcore.basics import patch
 from pathlib import Path
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import nn, Tensor
-from stereo_kd.core import OtherRequest, atomic_write, claim, fingerprint
+from stereo_kd.core import OtherRequest, claim, fingerprint, save_tensors
 from stereo_kd.models.base import STAGES, StereoOutput, get_map
 import tempfile
 from statistics import median

@@ -75,6 +75,56 @@ def test_a_finished_chain_is_read_back():
             ['both','teacher'])
         assert 'kd' in read_card(f'{d}/student/model.safetensors')['meta']['history'][0]
 
+@pytest.mark.slow
+def test_twenty_kills_change_nothing():
+    import csv, os, subprocess, sys, time
+    from stereo_kd.testing import project_root
+    script = """
+import os, random, signal, sys, time
+os.environ.update(MPLBACKEND='Agg', IN_TEST='1')
+import stereo_kd.all
+from stereo_kd.testing import read_cells
+book,run,kills,longest = sys.argv[1],sys.argv[2],int(sys.argv[3]),float(sys.argv[4])
+cells = [c.code for c in read_cells(book) if c.kind=='code']
+def execute():
+    names = dict(__name__='experiment')
+    for cell in cells:
+        exec(compile(cell, book, 'exec'), names)
+        if 'preset' in names and 'run' not in names: names.update(preset='smoke', run_dir=run)
+moments,killed = random.Random(0),0
+while True:
+    child = os.fork()
+    if not child:
+        execute()
+        os._exit(0)
+    if killed==kills: break
+    time.sleep(moments.uniform(0, longest))
+    os.kill(child, signal.SIGKILL)
+    if not os.WIFSIGNALED(os.waitpid(child, 0)[1]): sys.exit('ended before it was killed')
+    killed += 1
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])==0"""
+    book = project_root()/'nbs/exp_dtp.ipynb'
+    with tempfile.TemporaryDirectory() as d:
+        def run(name, kills=0, longest=0.):
+            environment = os.environ|dict(OMP_NUM_THREADS='1', NUMBA_CACHE_DIR=f'{d}/cache')
+            arguments = map(str, (book, f'{d}/{name}', kills, longest))
+            began = time.perf_counter()
+            done = subprocess.run(
+                [sys.executable,'-c',script,*arguments], env=environment, cwd=book.parent, capture_output=True, text=True)
+            assert not done.returncode, done.stderr
+            return time.perf_counter()-began
+        run('stopped', 20, run('whole')/20)
+        def files(name): return {str(f.relative_to(f'{d}/{name}')):f for f in Path(f'{d}/{name}').rglob('*') if f.is_file()}
+        whole,stopped = files('whole'),files('stopped')
+        test_eq(sorted(stopped), sorted(whole)) # nothing left over
+        timed = {'history.csv','metrics.json','table.txt'} # these hold seconds or milliseconds
+        same = [f for f in whole if Path(f).name not in timed]
+        assert sum(f.endswith('model.safetensors') for f in same)>3
+        test_eq([f for f in same if whole[f].read_bytes()!=stopped[f].read_bytes()], [])
+        def history(file): return [{k:v for k,v in r.items() if k!='seconds'} for r in csv.DictReader(file.open())]
+        for f in whole:
+            if f.endswith('history.csv'): test_eq(history(stopped[f]), history(whole[f]))
+
 def test_cuts_are_fine_tuned_on_fresh_pairs():
     from unittest import mock
     from stereo_kd.data.synthetic import SyntheticPairs

@@ -4,8 +4,7 @@ from functools import partial
 from pathlib import Path
 from torch import Tensor
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from stereo_kd.core import atomic_write
+from stereo_kd.core import save_tensors
 import tempfile
 from fastcore.test import *
 from stereo_kd.train.state import *

@@ -11,9 +11,8 @@ import json
 from importlib.metadata import version
 from pathlib import Path
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import nn
-from ..core import atomic_write, environment, fingerprint, pick
+from ..core import atomic_write, environment, fingerprint, pick, save_tensors
 from .dtpnet import DTPnet
 from .dtpnet_lite import DTPnetLite
 from .psmnet import PSMNet
@@ -71,7 +70,7 @@ def save_model(
     info = dict(
         net.spec, weights=fingerprint(net), widths=widths(net), version=version('stereo_kd'), meta=meta)
     tensors = {k:v.detach().cpu().contiguous() for k,v in net.state_dict().items()}
-    with atomic_write(path) as tmp: save_file(tensors, tmp, metadata=dict(stereo_kd=json.dumps(info)))
+    save_tensors(tensors, path, stereo_kd=json.dumps(info))
 
 # %% ../../nbs/39_models.zoo.ipynb #8fdcd3a3
 WEIGHTS = Path(globals().get('__file__', '../stereo_kd/models/zoo.py')).resolve().parent.parent/'weights'

@@ -10,9 +10,8 @@ import torch
 from fastcore.basics import patch
 from pathlib import Path
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import nn, Tensor
-from ..core import OtherRequest, atomic_write, claim, fingerprint
+from ..core import OtherRequest, claim, fingerprint, save_tensors
 from ..models.base import STAGES, StereoOutput, get_map
 
 # %% ../../nbs/58_train.cache.ipynb #12ab164a
@@ -48,7 +47,7 @@ def _read(self:CachedTeacher, i):
 @patch
 def _write(self:CachedTeacher, i, maps):
     self._file(i).parent.mkdir(exist_ok=True)
-    with atomic_write(self._file(i)) as tmp: save_file(maps, tmp)
+    save_tensors(maps, self._file(i))
 
 # %% ../../nbs/58_train.cache.ipynb #3f9965e9
 @patch
