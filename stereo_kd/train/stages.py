@@ -88,7 +88,7 @@ def average_weights(
 # %% ../../nbs/65_train.stages.ipynb #7e262509
 def prune_stages(
     net:nn.Module,   # trained
-    dls,             # for recalibration and fine-tuning: loaders, or a function of the step (1, 2, ...) that makes them
+    dls,             # for recalibration and fine-tuning: loaders, or a function of the step that makes them
     steps:int,       # E
     folder,          # each step gets `folder/prune1`, ...
     ratio:float=.1,  # of the channels, in each step
