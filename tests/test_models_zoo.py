@@ -6,8 +6,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 from stereo_kd.core import atomic_write, environment, fingerprint, pick
+from stereo_kd.models.acvnet import ACVNet
+from stereo_kd.models.dsnet import DSNet
 from stereo_kd.models.dtpnet import DTPnet
 from stereo_kd.models.dtpnet_lite import DTPnetLite
+from stereo_kd.models.gwcnet import gwcnet_g, gwcnet_gc
 from stereo_kd.models.psmnet import PSMNet
 from stereo_kd.models.mobilestereonet import MobileStereoNet2D
 from stereo_kd.models.tsnnet import tsnnet_naive, tsnnet_student, tsnnet_teacher
@@ -19,7 +22,7 @@ from stereo_kd.models.zoo import *
 def test_names_and_arguments():
     test_eq(create_model('dtpnet', max_disp=96).max_disp, 96)
     assert create_model('dtpnet', cost_volume='c2d').c2d
-    test_fail(lambda: create_model('raft'), contains="unknown model 'raft'; known: dtpnet")
+    test_fail(lambda: create_model('raft'), contains="unknown model 'raft'; known: acvnet, dsnet, dtpnet")
 
 def test_roundtrip_is_exact():
     torch.manual_seed(0)
