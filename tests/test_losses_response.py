@@ -3,7 +3,7 @@ import torch
 from functools import partial
 from torch import Tensor
 from stereo_kd.kernels.losses import fused_sum
-from stereo_kd.models.base import get_map
+from stereo_kd.models.base import own_scores
 from stereo_kd.models.regression import pixel_mean
 import matplotlib.pyplot as plt
 from fastcore.test import *
@@ -59,3 +59,17 @@ def test_teacher_gets_no_gradient():
     out = lambda x: StereoOutput([[],[],[x],[],{}])
     ResponseLoss(48)(out(s), out(t), None, torch.ones(1,16,16, dtype=torch.bool)).backward()
     assert s.grad.abs().sum()>0 and t.grad is None
+
+def test_each_side_has_its_own_temperature():
+    torch.manual_seed(0)
+    s = 3*torch.randn(2,12,6,8)
+    def out(scores, tau): return StereoOutput([[],[],[scores],[],dict(tau=torch.full((2,), tau))])
+    valid = torch.ones(2,24,32, dtype=torch.bool)
+    for distance in (tempered_l1,tempered_kl):
+        for at in ('full','quarter'):
+            loss = ResponseLoss(48, distance, at)
+            gap = loss(out(s, 1.), out(s, 1/3), None, valid)
+            want = distance(upsample_scores(s, 48), upsample_scores(3*s, 48)).mean()
+            assert gap>.05
+            if at=='full': test_close(gap, want, eps=1e-4*want.item())
+            test_close(loss(out(s, 1.), out(s/3, 1/3), None, valid), 0, eps=1e-5)

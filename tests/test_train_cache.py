@@ -17,6 +17,7 @@ from stereo_kd.train.cache import *
 def test_asks_once():
     torch.manual_seed(0)
     teacher = create_model('tsnnet_naive', max_disp=48).eval()
+    teacher.tau = .5
     x,y = torch.randn(2,4,3,32,64)
     with tempfile.TemporaryDirectory() as d, torch.no_grad():
         names = ('aggregation','cost_volume','coarse')
@@ -36,6 +37,7 @@ def test_asks_once():
         next(Path(d).glob('*/5.safetensors')).write_bytes(b'cut')
         c(x, y, indices=[7,1,2003,5])
         test_eq(c.asked, 5) # a damaged file is made again
+        test_eq(b.extras['tau'], want.extras['tau']) # read at the temperature of the one that was asked
         test_fail(lambda: c(x, y), exc=ValueError, contains='must be told the indices')
         test_fail(
             lambda: CachedTeacher(teacher, d, 'other noise', names), exc=OtherRequest,

@@ -184,6 +184,11 @@ def test_a_plan_is_carried_out():
         for k in list(plan)[:4]: shutil.rmtree(f'{d}/{k}') # what a later checkpoint has made needless
         with mock.patch.object(Learner, 'fit', side_effect=AssertionError('trained again')):
             test_eq(p.make('a/half').card, half.card)
+            longer = plan|{'a/left': plan['a/left']._replace(epochs=3)} # a checkpoint on the way, now deleted
+            for changed in (dict(steps=longer), dict(seed=1), dict(recipes=dict(a=dict(weight=2.)))):
+                asked = dict(steps=plan, seed=0, recipes={})|changed
+                other = Plan(asked['steps'], d, loaders, asked['seed'], p.args, asked['recipes'])
+                test_fail(lambda: other.make('a/half'), exc=OtherRequest, contains=f'a checkpoint that was made from')
         test_eq(p.way('a/half'), ['a/first','a/left','a/right','a/half'])
         test_eq([p.n_steps(k) for k in plan], [2,4,4,0,6])
         test_fail(

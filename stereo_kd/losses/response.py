@@ -10,7 +10,7 @@ import torch
 from functools import partial
 from torch import Tensor
 from ..kernels.losses import fused_sum
-from ..models.base import get_map
+from ..models.base import own_scores
 from ..models.regression import pixel_mean
 
 # %% ../../nbs/41_losses.response.ipynb #87df8dd6
@@ -44,7 +44,7 @@ class ResponseLoss:
     ): self.max_disp,self.distance,self.at,self.masked = max_disp,distance,at,masked
 
     def __call__(self, student, teacher, disp, valid, tau=1.):
-        pair = [get_map(student, 'aggregation'),get_map(teacher, 'aggregation').detach()]
+        pair = [own_scores(student),own_scores(teacher).detach()]
         valid = valid if self.masked else torch.ones_like(valid)
         return pixel_mean(
             lambda p,q: self.distance(p, q, tau), pair, [], valid, self.max_disp, self.at,

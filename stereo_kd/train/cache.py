@@ -82,4 +82,5 @@ def forward(self:CachedTeacher,
             self._write(indices[k], known[k])
     # autocast on a CPU cannot stack half precision
     maps = {n:torch.stack([m[n].float() for m in known]).to(left.device) for n in self.maps}
+    maps['tau'] = left.new_full((len(left),), getattr(self.teacher, 'tau', 1.))
     return StereoOutput([[],[],[],[],maps])
