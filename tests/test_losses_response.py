@@ -1,5 +1,5 @@
 # Generated from nbs/41_losses.response.ipynb; edit the notebook, not this file
-import torch
+import math, torch
 from functools import partial
 from torch import Tensor
 from stereo_kd.kernels.losses import fused_sum
@@ -32,22 +32,38 @@ def test_both_vanish_only_when_equal():
     g = torch.distributions.kl_divergence(*(torch.distributions.Categorical(logits=s[0].T/.5) for s in (b,a)))
     test_close(tempered_kl(a, b, .5)[0], .25*g, eps=1e-5)
 
+def test_cross_entropy_is_divergence_plus_a_constant():
+    torch.manual_seed(0)
+    p,q = torch.randn(2,3,24,7).unbind()
+    for tau in (.5,1.,2.):
+        s = p.clone().requires_grad_()
+        ce,kl = tempered_ce(s, q, tau),tempered_kl(s, q, tau)
+        soft = (q/tau).softmax(1)
+        test_close(ce-kl, -(soft*soft.log()).sum(1)*tau**2, eps=1e-5)
+        test_close(ce, tau**2*torch.nn.functional.cross_entropy(p/tau, soft, reduction='none'), eps=1e-5)
+        a,b = (torch.autograd.grad(l.sum(), s, retain_graph=True)[0] for l in (ce,kl))
+        test_close(a, b, eps=1e-6)
+        test_close(a, tau*((p/tau).softmax(1)-soft), eps=1e-5) # Hinton: the size of it does not fall with tau**2
+    assert tempered_ce(q, q).min()>.1 and tempered_kl(q, q).abs().max()<1e-6
+
 def test_full_quarter_and_sampled():
     torch.manual_seed(0)
     s = (2*torch.randn(2,12,8,10)).requires_grad_()
     t = 2*torch.randn(2,48,8,10)
     valid = torch.rand(2,32,40)<.5
     out = lambda x: StereoOutput([[],[],[x],[],{}])
-    want = tempered_l1(upsample_scores(s,48), upsample_scores(t,48), .7)
+    up = upsample_scores(s,48),upsample_scores(t,48)
+    want = tempered_l1(*up, .7)
     for name in ('','torch'): # fused, and row by row
         with use(name):
-            test_close(ResponseLoss(48, at='full')(out(s), out(t), None, valid, .7), want.mean(), eps=1e-4)
-            test_close(
-                ResponseLoss(48, at='full', masked=True)(out(s), out(t), None, valid, .7), want[valid].mean(),
-                eps=1e-4)
-            test_close(
-                ResponseLoss(48, tempered_kl, 'full')(out(s), out(t), None, valid, .7),
-                tempered_kl(upsample_scores(s,48), upsample_scores(t,48), .7).mean(), eps=1e-4)
+            for distance in (tempered_l1,tempered_kl,tempered_ce):
+                for masked in (False,True):
+                    loss = ResponseLoss(48, distance, 'full', masked)(out(s), out(t), None, valid, .7)
+                    every = distance(*up, .7)
+                    test_close(loss, every[valid].mean() if masked else every.mean(), eps=1e-4)
+                    grads = [torch.autograd.grad(l, s, retain_graph=True)[0]
+                             for l in (loss, every[valid].mean() if masked else every.mean())]
+                    test_close(*grads, eps=1e-6)
     draws = torch.stack([ResponseLoss(48)(out(s), out(t), None, valid, .7) for _ in range(200)])
     assert abs(draws.mean()-want.mean())<4*draws.std()/200**.5
     quarter = ResponseLoss(48, at='quarter')(out(s), out(t), None, valid, .7)
