@@ -5,8 +5,11 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 from torch import nn
 from stereo_kd.core import atomic_write, environment, fingerprint, pick, save_tensors
+from stereo_kd.models.acvnet import ACVNet
+from stereo_kd.models.dsnet import DSNet
 from stereo_kd.models.dtpnet import DTPnet
 from stereo_kd.models.dtpnet_lite import DTPnetLite
+from stereo_kd.models.gwcnet import gwcnet_g, gwcnet_gc
 from stereo_kd.models.psmnet import PSMNet
 from stereo_kd.models.mobilestereonet import MobileStereoNet2D
 from stereo_kd.models.tsnnet import tsnnet_naive, tsnnet_student, tsnnet_teacher
@@ -18,7 +21,7 @@ from stereo_kd.models.zoo import *
 def test_names_and_arguments():
     test_eq(create_model('dtpnet', max_disp=96).max_disp, 96)
     test_eq(create_model('dtpnet', cost_volume='c2d').form, 'c2d')
-    test_fail(lambda: create_model('raft'), contains="unknown model 'raft'; known: dtpnet")
+    test_fail(lambda: create_model('raft'), contains="unknown model 'raft'; known: acvnet, dsnet, dtpnet")
 
 def test_a_fresh_network_of_pruned_widths():
     torch.manual_seed(0)

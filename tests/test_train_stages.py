@@ -265,7 +265,8 @@ def test_the_protocol_of_dtp_on_two_data_sets():
             papermill.execute_notebook(
                 nbs/'exp_dtp.ipynb', None, asked|kw, cwd=nbs, kernel_name='python3', progress_bar=False)
             return json.loads((d/name/'metrics.json').read_text())['rows']
-        rows = run('sf', data_root=f'{d}/sceneflow'),run('k15', data_root=f'{d}/kitti', dataset='kitti2015', start=f'{d}/sf')
+        after = dict(data_root=f'{d}/kitti', dataset='kitti2015', start=f'{d}/sf')
+        rows = run('sf', data_root=f'{d}/sceneflow'),run('k15', **after)
         cards = {k: read_card(d/k/'model.safetensors') for k in ('sf/distilled','k15/distilled','k15/truth','k15/prune5')}
     for name,found in zip(('sceneflow','kitti2015'), rows):
         test_eq([r['role'] for r in found], ['teacher','truth','distilled',*['pruned']*5,'scratch'])

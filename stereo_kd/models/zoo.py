@@ -13,8 +13,11 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 from torch import nn
 from ..core import atomic_write, environment, fingerprint, pick, save_tensors
+from .acvnet import ACVNet
+from .dsnet import DSNet
 from .dtpnet import DTPnet
 from .dtpnet_lite import DTPnetLite
+from .gwcnet import gwcnet_g, gwcnet_gc
 from .psmnet import PSMNet
 from .mobilestereonet import MobileStereoNet2D
 from .tsnnet import tsnnet_naive, tsnnet_student, tsnnet_teacher
@@ -22,8 +25,9 @@ from .widths import apply_widths, widths
 
 # %% ../../nbs/39_models.zoo.ipynb #761e2fd1
 models = dict(
-    psmnet=PSMNet, mobilestereonet2d=MobileStereoNet2D, tsnnet_teacher=tsnnet_teacher,
-    tsnnet_student=tsnnet_student, tsnnet_naive=tsnnet_naive, dtpnet=DTPnet, dtpnet_lite=DTPnetLite)
+    psmnet=PSMNet, gwcnet_g=gwcnet_g, gwcnet_gc=gwcnet_gc, acvnet=ACVNet, dsnet=DSNet,
+    mobilestereonet2d=MobileStereoNet2D, tsnnet_teacher=tsnnet_teacher, tsnnet_student=tsnnet_student,
+    tsnnet_naive=tsnnet_naive, dtpnet=DTPnet, dtpnet_lite=DTPnetLite)
 
 def list_models() -> list: # names for `create_model`
     "All networks that can be made"
