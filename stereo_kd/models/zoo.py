@@ -16,6 +16,7 @@ from torch import nn
 from ..core import atomic_write, environment, fingerprint, pick
 from .dtpnet import DTPnet
 from .dtpnet_lite import DTPnetLite
+from .madis import MaDis
 from .psmnet import PSMNet
 from .mobilestereonet import MobileStereoNet2D
 from .tsnnet import tsnnet_naive, tsnnet_student, tsnnet_teacher
@@ -24,7 +25,8 @@ from .widths import apply_widths, widths
 # %% ../../nbs/39_models.zoo.ipynb #761e2fd1
 models = dict(
     psmnet=PSMNet, mobilestereonet2d=MobileStereoNet2D, tsnnet_teacher=tsnnet_teacher,
-    tsnnet_student=tsnnet_student, tsnnet_naive=tsnnet_naive, dtpnet=DTPnet, dtpnet_lite=DTPnetLite)
+    tsnnet_student=tsnnet_student, tsnnet_naive=tsnnet_naive, dtpnet=DTPnet, dtpnet_lite=DTPnetLite,
+    madis=MaDis)
 
 def list_models() -> list: # names for `create_model`
     "All networks that can be made"
