@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SPEED_COLUMNS', 'in_turn', 'cpu_threads', 'roofline', 'peak_memory', 'versions', 'network_runs', 'sgbm_runs',
-           'timed_rows', 'speed_rows', 'speed_table', 'conditions', 'stereo_bench']
+           'timed_rows', 'speed_rows', 'speed_table', 'conditions', 'network_by_name', 'stereo_bench']
 
 # %% ../../nbs/87_deploy.speed.ipynb #6ac54807
 import ctypes, cv2, numpy as np, platform, torch
@@ -14,6 +14,7 @@ from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from statistics import median
 from time import perf_counter
+from torch import nn
 from ..core import fingerprint, format_table, parse_size, write_rows
 from ..data.synthetic import DISAGREEMENTS, SyntheticPairs
 from .engine import Engine, sessions
@@ -193,14 +194,21 @@ class _Short(Param):
     "An option with one dash"
     pre = '-'
 
-def _load(name):
-    "Shipped weights, a checkpoint, or else a fresh network"
-    return load_model(name) if name in shipped() or name not in list_models() else create_model(name)
+def network_by_name(
+    name:str, # of weights that ship, a checkpoint, or of `list_models()`, with arguments as in 'madis:size=tiny'
+) -> nn.Module:
+    "A network as the command line names it"
+    kind,_,given = name.partition(':')
+    if name in shipped() or kind not in list_models(): return load_model(name)
+    pairs = [a.partition('=') for a in given.split(',') if a]
+    kw = {k:int(v) if v.isdigit() else v for k,_,v in pairs}
+    try: return create_model(kind, **kw)
+    except TypeError as e: raise ValueError(f"{name}: {e}; arguments are written {kind}:NAME=VALUE,...") from None
 
 # %% ../../nbs/87_deploy.speed.ipynb #cb5ba48d
 @call_parse
 def stereo_bench(
-    names:Param("networks: names of shipped weights or of list_models(), or checkpoints", str, nargs='+'),
+    names:Param("networks: shipped weights, checkpoints, or of list_models(), such as madis:size=tiny", str, nargs='+'),
     engine:Param("engines, see list_engines()", str, nargs='+')=('folded',),
     size:Param("HEIGHTxWIDTH in pixels", str, nargs='+')=('540x960',),
     threads:Param("CPU threads", int, nargs='+')=(2,),
@@ -210,7 +218,7 @@ def stereo_bench(
 ):
     "Print parameters, multiply-accumulates, latency and peak memory of networks on engines"
     try:
-        nets = {k:_load(k) for k in names}
+        nets = {k:network_by_name(k) for k in names}
         rows = speed_rows(nets, engine, [parse_size(s) for s in size], threads, sgbm, rounds)
         for r in rows:
             if r['network'] in nets and not hasattr(nets[r['network']], 'card'): r['weights'] = ''

@@ -18,6 +18,7 @@ from .dsnet import DSNet
 from .dtpnet import DTPnet
 from .dtpnet_lite import DTPnetLite
 from .gwcnet import gwcnet_g, gwcnet_gc
+from .madis import MaDis
 from .psmnet import PSMNet
 from .mobilestereonet import MobileStereoNet2D
 from .tsnnet import tsnnet_naive, tsnnet_student, tsnnet_teacher
@@ -27,7 +28,7 @@ from .widths import apply_widths, widths
 models = dict(
     psmnet=PSMNet, gwcnet_g=gwcnet_g, gwcnet_gc=gwcnet_gc, acvnet=ACVNet, dsnet=DSNet,
     mobilestereonet2d=MobileStereoNet2D, tsnnet_teacher=tsnnet_teacher, tsnnet_student=tsnnet_student,
-    tsnnet_naive=tsnnet_naive, dtpnet=DTPnet, dtpnet_lite=DTPnetLite)
+    tsnnet_naive=tsnnet_naive, dtpnet=DTPnet, dtpnet_lite=DTPnetLite, madis=MaDis)
 
 def list_models() -> list: # names for `create_model`
     "All networks that can be made"

@@ -18,6 +18,7 @@ from fastai.callback.schedule import ParamScheduler, combined_cos
 from fastcore.basics import patch
 from torch.nn.modules.batchnorm import _BatchNorm
 from ..core import write_csv
+from ..losses.laplacian import LaplacianLoss
 from ..losses.supervised import SupervisedLoss
 from ..metrics import pooled_metrics
 from ..models.base import STAGES
@@ -224,10 +225,11 @@ def fit(
 def default_loss(
     net, # a `StereoNet`
 ):       # `loss(out, disp, valid)`
-    "The loss on truth of a network of scores; the mean that is trained is the mean that is read"
+    "The loss on truth that fits the answer; of scores, the mean that is trained is the mean that is read"
+    if net.answer=='laplace': return LaplacianLoss()
     if net.answer!='aggregation':
         raise ValueError(
-            f"the network answers with {net.answer!r}, not with scores: pass the loss that it learns from")
+            f"the network answers with {net.answer!r}, neither with scores nor with a distribution: pass the loss that it learns from")
     return SupervisedLoss(net.max_disp, net.supervised_weights, l1=.1 if net.tau==1 else 0)
 
 # %% ../../nbs/63_train.learner.ipynb #9221fccf

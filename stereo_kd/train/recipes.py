@@ -4,19 +4,24 @@
 
 # %% auto #0
 __all__ = ['DISTANCES', 'DSNET_WEIGHTS', 'SIMILARITIES', 'FREE', 'dtp_callback', 'tsnnet_terms', 'tsnnet_callback', 'dsnet_maps',
-           'dsnet_terms', 'dsnet_callback']
+           'dsnet_terms', 'dsnet_callback', 'completion_recipe', 'madis_recipe']
 
 # %% ../../nbs/64_train.recipes.ipynb #b4ffa670
 import torch.nn.functional as F
+from fastai.basics import Adam
+from functools import partial
 from torch import nn
 from ..core import pick
 from ..losses.cost_volume import OutputsLoss, volume_kl
 from ..losses.disparity import DisparityLoss
 from ..losses.feature import AdaptedLoss, FeatureLoss, MapLoss, cosine_distance, map_shapes, pyramid_mse
+from ..losses.laplacian import LaplaceResponseLoss, LaplacianLoss
+from ..losses.reconstruction import ReconstructionLoss
 from ..losses.relational import RELATIONS
 from ..losses.response import tempered_ce, tempered_kl, tempered_l1, ResponseLoss
 from ..models.tsnnet import TSNnet
 from .distill import DistillCallback, Term, ramp, step_down
+from .ema_mim import EMACallback, MaskCallback
 
 # %% ../../nbs/64_train.recipes.ipynb #c04ccbbf
 def _check(teacher, student, supervision):
@@ -31,7 +36,7 @@ DISTANCES = dict(l1=tempered_l1, kl=tempered_kl, ce=tempered_ce) # between tempe
 
 # %% ../../nbs/64_train.recipes.ipynb #04555d24
 def dtp_callback(
-    teacher:nn.Module,          # any `StereoNet`
+    teacher:nn.Module,          # any `StereoNet` that answers with scores or with `laplace`
     student:nn.Module,          # one with the same `max_disp`
     supervision:str='both',     # 'teacher' or 'both'
     weight:float=1.,            # of the term
@@ -41,7 +46,8 @@ def dtp_callback(
 ) -> DistillCallback:
     "DTP's recipe: one term on the scores, with or without the truth beside it"
     _check(teacher, student, supervision)
-    loss,schedules = ResponseLoss(teacher.max_disp, distance, at),dict(tau=ramp(*tau))
+    kind = LaplaceResponseLoss if teacher.answer=='laplace' else ResponseLoss
+    loss,schedules = kind(teacher.max_disp, distance, at),dict(tau=ramp(*tau))
     callback = DistillCallback(
         teacher, [Term(loss, weight=weight, schedules=schedules)], float(supervision=='both'))
     callback.recipe = dict(name='dtp', weight=weight, distance=distance.__name__, at=at, tau=list(tau))
@@ -169,3 +175,26 @@ def dsnet_callback(
     callback.recipe = dict(
         name='dsnet', weights=used, similarity=list(pair), at=at, decay=list(decay), layers=list(layers))
     return callback
+
+# %% ../../nbs/64_train.recipes.ipynb #e594aae0
+def _paper_optimizer(): return dict(wd=.05, opt_func=partial(Adam, sqr_mom=.95))
+
+def completion_recipe(
+    mask:float=.9, # share of the left view that is hidden
+) -> dict:         # for `stereo_learner`
+    "CroCo's pre-training: complete the left view from the right one; needs no truth"
+    cbs = [MaskCallback((mask,0.), weight=0., in_valid=True)]
+    return dict(_paper_optimizer(), loss=ReconstructionLoss(), cbs=cbs)
+
+def madis_recipe(
+    mask:float=.4,             # share of both views that is hidden; 0: nothing
+    ema:str='all',             # the slow copy: 'all', 'encoder' (as released) or '' (none)
+    decay:float=None,          # of the slow copy; by the length of the training if None
+    reconstruction:float=1.,   # weight of that loss
+    pseudo:float=1.,           # weight of the loss where truth is missing
+) -> dict:                     # for `stereo_learner`
+    "MaDis-Stereo: truth, masked views, an EMA teacher"
+    slow = pick({'all':(), 'encoder':('encoder',), '':None}, ema, 'slow copy')
+    cbs = [MaskCallback((mask,mask), reconstruction)] if mask else []
+    if slow is not None: cbs.append(EMACallback(decay, parts=slow, weight=pseudo))
+    return dict(_paper_optimizer(), loss=LaplacianLoss(), cbs=cbs)
