@@ -8,6 +8,7 @@ from torch import nn
 from stereo_kd.core import atomic_write, environment, fingerprint, pick
 from stereo_kd.models.dtpnet import DTPnet
 from stereo_kd.models.dtpnet_lite import DTPnetLite
+from stereo_kd.models.madis import MaDis
 from stereo_kd.models.psmnet import PSMNet
 from stereo_kd.models.mobilestereonet import MobileStereoNet2D
 from stereo_kd.models.tsnnet import tsnnet_naive, tsnnet_student, tsnnet_teacher
@@ -35,6 +36,16 @@ def test_roundtrip_is_exact():
         save_model(back, f'{d}/b.safetensors')
         test_eq(run(load_model(f'{d}/b.safetensors')), run(net))
         test_eq(back.card['weights'], fingerprint(net))
+
+def test_a_network_without_scores_too():
+    torch.manual_seed(0)
+    net = create_model('madis', size='tiny', max_disp=96).eval()
+    x,y = torch.randn(2,1,3,37,60)
+    with tempfile.TemporaryDirectory() as d, torch.no_grad():
+        save_model(net, f'{d}/a.safetensors')
+        back = load_model(f'{d}/a.safetensors', 'madis')
+        test_eq([back.spec,back.max_disp], [dict(name='madis', args=dict(size='tiny', max_disp=96)),96])
+        test_eq(back(x, y).disparity[-1], net(x, y).disparity[-1])
 
 def test_bad_checkpoints_are_named():
     torch.manual_seed(0)

@@ -64,3 +64,14 @@ def test_all_outputs_and_disparities_are_kept():
         for n in names:
             test_close(get_map(out, n), get_map(want, n), eps=1e-3*get_map(want, n).abs().max().item())
         test_eq(get_map(out, 'disparity'), want.disparity[-1]) # not halved
+
+def test_the_answer_is_kept_if_nothing_is_named():
+    torch.manual_seed(0)
+    teacher = create_model('madis', size='tiny', max_disp=48)
+    x,y = torch.randn(2,2,3,32,64)
+    with tempfile.TemporaryDirectory() as d, torch.no_grad():
+        cached = CachedTeacher(teacher, d, 'noise')
+        got,want = cached(x, y, indices=[3,8]),teacher(x, y).extras['laplace']
+        test_close(got.extras['laplace'], want, eps=1e-3*want.max().item())
+        test_eq(cached(x, y, indices=[3,8]).extras['laplace'], got.extras['laplace'])
+        test_eq(cached.asked, 2)

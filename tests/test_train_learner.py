@@ -9,6 +9,7 @@ from fastai.callback.schedule import ParamScheduler, combined_cos
 from fastcore.basics import patch
 from torch.nn.modules.batchnorm import _BatchNorm
 from stereo_kd.core import write_csv
+from stereo_kd.losses.laplacian import LaplacianLoss
 from stereo_kd.losses.supervised import SupervisedLoss
 from stereo_kd.metrics import pooled_metrics
 from stereo_kd.models.base import STAGES
@@ -267,6 +268,6 @@ def test_a_loss_for_another_answer_is_asked_for():
     dls = StereoDataLoaders.from_synthetic(4, 2, (32,64), bs=2, max_disp=48, device='cpu')
     test_fail(
         lambda: stereo_learner(dls, Net(48)), exc=ValueError,
-        contains="answers with 'head', not with scores")
+        contains="answers with 'head', neither with scores")
     learn = stereo_learner(dls, Net(48), loss=lambda out,d,v: 0., opt_func=partial(Adam, sqr_mom=.9))
     test_eq(learn.opt_func.keywords, dict(sqr_mom=.9))

@@ -74,6 +74,31 @@ def test_a_finished_chain_is_read_back():
             ['both','teacher'])
         assert 'kd' in read_card(f'{d}/student/model.safetensors')['meta']['history'][0]
 
+def test_a_network_that_teaches_itself():
+    from stereo_kd.data.transforms import Augmented, LidarTruth
+    from stereo_kd.data.synthetic import SyntheticPairs
+    from stereo_kd.train.recipes import completion_recipe, madis_recipe
+    def chain(folder, mask=.4):
+        set_seed(0)
+        thin = Augmented(SyntheticPairs(4, (32,64), 1, 48), [LidarTruth(.3)])
+        dls = StereoDataLoaders.from_datasets(thin, SyntheticPairs(2, (32,64), 0, 48), bs=2)
+        net = create_model('madis', size='tiny', max_disp=48)
+        recipes = completion_recipe(),madis_recipe(mask, 'encoder')
+        for name,recipe in zip(('completed','trained'), recipes):
+            net = train_stage(net, dls, 1, f'{folder}/{name}', 1e-3, learner=recipe|dict(precision='fp32'))
+        return net
+    with tempfile.TemporaryDirectory() as d:
+        first = chain(d)
+        test_eq(fingerprint(chain(d)), fingerprint(first))
+        start = load_model(f'{d}/completed/model.safetensors')
+        head = {k for k,v in start.state_dict().items() if not torch.equal(v, first.state_dict()[k])}
+        assert any(k.startswith('head') for k in head) and any(k.startswith('encoder') for k in head)
+        made = first.card['meta']['made_from']['learner']
+        test_eq([c['kind'] for c in made['cbs']], ['MaskCallback','EMACallback'])
+        test_eq([made['cbs'][0]['ratios'],made['cbs'][1]['parts']], [[.4,.4],['encoder']])
+        assert {'reconstruction','pseudo'}<=set(first.card['meta']['history'][0])
+        test_fail(lambda: chain(d, .5), exc=OtherRequest, contains='learner was')
+
 def test_another_request_is_refused():
     tiny = dict(max_disp=48, stem=8, width=16)
     def loaders(**kw):

@@ -33,9 +33,10 @@ class ReconstructionLoss:
     stage = 'cost_volume' # as far as a network has to be run for it
     def __call__(self, out, disp, valid):
         if 'reconstruction' not in out.extras:
-            raise ValueError("the network has reconstructed nothing: it was not given the visible tokens of a masked pair")
-        total = 0.
-        for pred,patches,visible in zip(*(out.extras[k] for k in ('reconstruction','patches','visible')), strict=True):
+            raise ValueError(
+                "the network has reconstructed nothing: it was not given the visible tokens of a masked pair")
+        views,total = (out.extras[k] for k in ('reconstruction','patches','visible')),0.
+        for pred,patches,visible in zip(*views, strict=True):
             if len(pred): total = total+masked_mse(pred, patches, hidden_tokens(visible, patches.shape[1]))
         return total if torch.is_tensor(total) else out.extras['patches'][0].new_zeros(())
 
