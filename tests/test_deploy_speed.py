@@ -95,5 +95,6 @@ def test_command_line():
     n = count_params(create_model('dtpnet', stem=8, width=16))
     test_eq(count_params(network_by_name('dtpnet:stem=8,width=16')), n)
     assert network_by_name('dtpnet:cost_volume=c2d').c2d and hasattr(network_by_name('dtpnet_lite'), 'card')
-    for name,say in (('madis:tiny',"arguments are written madis:NAME=VALUE"), ('madis:size=giant',"unknown size 'giant'")):
+    bad = {'madis:tiny': 'arguments are written madis:NAME=VALUE', 'madis:size=giant': "unknown size 'giant'"}
+    for name,say in bad.items():
         test_fail(lambda: network_by_name(name), exc=ValueError, contains=say)

@@ -1,4 +1,4 @@
-# Generated from nbs/45_losses.laplacian.ipynb; edit the notebook, not this file
+# Generated from nbs/46_losses.laplacian.ipynb; edit the notebook, not this file
 import torch
 from torch import Tensor
 from stereo_kd.losses.response import tempered_l1
@@ -38,8 +38,9 @@ def test_any_amount_of_truth():
         assert loss.isfinite() and raw.grad.isfinite().all(), share
         test_eq((raw.grad.abs().sum(1)>0)[:,:13,:20], valid)
         test_eq(raw.grad[:,:,13:].abs().sum()+raw.grad[...,20:].abs().sum(), torch.tensor(0.))
+        mu,c = (m[valid] for m in answer[:,:,:13,:20].unbind(1))
         if share==0: test_eq(loss.item(), 0.)
-        else: test_close(loss, laplacian_nll(answer[:,0,:13,:20][valid], answer[:,1,:13,:20][valid], disp[valid]).mean(), eps=1e-4)
+        else: test_close(loss, laplacian_nll(mu, c, disp[valid]).mean(), eps=1e-4)
 
 def test_scores_are_the_distribution():
     from torch.distributions import Laplace
@@ -66,8 +67,9 @@ def test_scores_are_compared_with_the_distribution():
     for at in ('full','sampled','quarter'):
         for distance in (tempered_l1,tempered_kl):
             loss = LaplaceResponseLoss(48, distance, at)
-            assert abs(loss(out(same), teacher, None, valid).item())<1e-4<.1<loss(out(same.roll(9, 1)), teacher, None, valid).item()
-    s = torch.zeros(1,48,4,6, requires_grad=True) # knows nothing: its gradient leads to the teacher's probabilities
+            right,wrong = (loss(out(s), teacher, None, valid).item() for s in (same,same.roll(9, 1)))
+            assert abs(right)<1e-4<.1<wrong
+    s = torch.zeros(1,48,4,6, requires_grad=True) # knows nothing: its gradient leads to the probabilities
     LaplaceResponseLoss(48, tempered_kl)(out(s), teacher, None, valid).backward()
     test_close(s.grad.sum((2,3))[0], 1/48-same[0,:,0,0].softmax(0), eps=1e-5)
     test_eq(LaplaceResponseLoss(48, masked=True)(out(same.roll(9, 1)), teacher, None, valid).item(), 0.)
@@ -78,7 +80,8 @@ def test_madis_teaches_a_network_of_scores():
     x,y = torch.randn(2,1,3,37,70)
     taught = teacher(x, y, upto='aggregation')
     test_eq(taught.disparity, [])
-    loss = LaplaceResponseLoss(48)(student(x, y, upto='aggregation'), taught, None, torch.ones(1,37,70, dtype=torch.bool), tau=.5)
+    valid = torch.ones(1,37,70, dtype=torch.bool)
+    loss = LaplaceResponseLoss(48)(student(x, y, upto='aggregation'), taught, None, valid, tau=.5)
     loss.backward()
     assert 0<loss.item()<=2 and student.score.weight.grad.abs().max()>0
     test_eq([p.grad for p in teacher.parameters() if p.grad is not None], [])

@@ -23,10 +23,10 @@ def test_stages():
         test_eq([tuple(s.shape) for s in out.aggregation], [(2,D//4,h4,w4)]*4)
         test_eq([tuple(t.shape) for t in (out.cost_volume,out.disparity[-1])], [(2,10,D//4,h4,w4),(2,h,w)])
         test_eq({k:tuple(v.shape) for k,v in out.extras.items()},
-                dict(attention=(2,D//4,h4,w4), attended=(2,16,D//4,h4,w4)))
+                dict(attention=(2,D//4,h4,w4), attended=(2,16,D//4,h4,w4), tau=(2,)))
         net.eval()
         last,every = net(x, x.flip(0)),net(x, x.flip(0), all_outputs=True)
-        test_eq([len(last.aggregation),len(every.aggregation),list(last.extras)], [1,4,['attention']])
+        test_eq([len(last.aggregation),len(every.aggregation),list(last.extras)], [1,4,['attention','tau']])
         test_close(last.aggregation[0], every.aggregation[-1], eps=1e-5)
     test_fail(lambda: ACVNet(part='volume'), contains="attention, aggregation, all, got 'volume'")
 

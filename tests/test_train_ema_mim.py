@@ -41,7 +41,8 @@ def test_masks_in_training_only():
     assert .5<cb.means['reconstruction']<4
     test_fail(lambda: MaskCallback((.4,1.)), contains='got (0.4, 1.0)')
     other = stereo_learner(dls, create_model('dtpnet', max_disp=48, stem=8, width=16), cbs=MaskCallback())
-    with other.no_bar(),other.no_logging(): test_fail(lambda: fit(other, 1), contains='a DTPnet has no tokens to mask')
+    with other.no_bar(),other.no_logging():
+        test_fail(lambda: fit(other, 1), contains='a DTPnet has no tokens to mask')
 
 def test_reconstruction_is_added_to_the_gradient_only():
     def run(weight, loss=LaplacianLoss(), **kw):
@@ -49,11 +50,14 @@ def test_reconstruction_is_added_to_the_gradient_only():
         net = create_model('madis', size='tiny', max_disp=48)
         dls = StereoDataLoaders.from_synthetic(2, 2, (32,64), bs=2, max_disp=48)
         cb = MaskCallback(weight=weight, **kw)
-        learn = stereo_learner(dls, net, loss=loss, precision='fp32', cbs=cb, opt_func=SGD, schedule=constant, wd=0.)
+        learn = stereo_learner(
+            dls, net, loss=loss, precision='fp32', cbs=cb, opt_func=SGD, schedule=constant, wd=0.)
         before = net.reconstruct.weight.detach().clone()
         with learn.no_bar(),learn.no_logging(): fit(learn, 1, .1)
-        return learn.recorder.values[0][:2],(net.reconstruct.weight.detach()-before).abs().max().item(),cb.means,net
-    (a,moved,means,_),(b,still,nothing,_) = run(1.),run(0.)
+        moved = (net.reconstruct.weight.detach()-before).abs().max().item()
+        return learn.recorder.values[0][:2],moved,cb.means
+    (a,moved,means),(b,still,nothing) = run(1.),run(0.)
+    assert means['reconstruction']>0
     test_eq(a[0], b[0]) # the loss on truth
     assert moved>1e-4
     test_eq([still,nothing], [0.,{}])
@@ -83,7 +87,8 @@ def test_zero_copies_and_one_keeps():
     a = state(slow)
     ema_update(slow, net, 1., parts=('0',)) # the rest is copied at once
     test_eq([torch.equal(v, (a if k[0]=='0' else state(net))[k]) for k,v in slow.state_dict().items()], [True]*9)
-    test_fail(lambda: ema_update(slow, nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 2)), .5), contains='2.weight')
+    cut = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))
+    test_fail(lambda: ema_update(slow, cut, .5), contains='2.weight of the student has another shape')
 
 @pytest.mark.slow
 def test_as_timm_does_it():
@@ -96,7 +101,8 @@ def test_as_timm_does_it():
         net(torch.randn(8,3))
         theirs.update(net)
         ema_update(ours, net, .9)
-    for a,b in zip(ours.state_dict().values(), theirs.module.state_dict().values(), strict=True): test_close(a, b, eps=1e-6)
+    states = (n.state_dict().values() for n in (ours,theirs.module))
+    for a,b in zip(*states, strict=True): test_close(a, b, eps=1e-6)
 
 def test_momentum_rises_and_goes_by_length():
     test_eq([decay_for(n) for n in (5,100,10**4,10**7)], [0.,.9,.999,.9999])
@@ -125,7 +131,8 @@ def test_it_records_and_does_not_disturb():
     test_eq(run([]).recorder.values[0][:2], run(cb).recorder.values[0][:2])
     test_eq([len(seen),cb.updates,cb.goal], [2,2,0.]) # not in validation
     assert not seen[0][0].requires_grad and .65<seen[0][1].float().mean()<.75 and 0<cb.means['pseudo']
-    test_eq([any(m.training for m in cb.teacher.modules()), any(p.requires_grad for p in cb.teacher.parameters())], [False]*2)
+    test_eq([m for m in cb.teacher.modules() if m.training], [])
+    test_eq([p for p in cb.teacher.parameters() if p.requires_grad], [])
     test_eq([p.grad for p in cb.teacher.parameters() if p.grad is not None], [])
     dense = EMACallback(loss=Watched())
     run(dense, density=1.)
@@ -139,7 +146,8 @@ def test_the_copy_follows_the_steps_that_were_taken():
         train = Augmented(SyntheticPairs(6, (32,64), 1, 48), [LidarTruth(.3)])
         dls = StereoDataLoaders.from_datasets(train, SyntheticPairs(2, (32,64), 0, 48), bs=2)
         learn = stereo_learner(
-            dls, net, loss=LaplacianLoss(), precision='fp32', cbs=[cb,*cbs], opt_func=SGD, schedule=constant, wd=0.)
+            dls, net, loss=LaplacianLoss(), precision='fp32', cbs=[cb,*cbs], opt_func=SGD, schedule=constant,
+            wd=0.)
         with learn.no_bar(),learn.no_logging(): fit(learn, 1, lr)
         same = lambda state: [torch.equal(state[k], v) for k,v in cb.teacher.state_dict().items()]
         return all(same(net.state_dict())),all(same(start)),same(net.state_dict())
@@ -150,7 +158,8 @@ def test_the_copy_follows_the_steps_that_were_taken():
     names = list(create_model('madis', size='tiny').state_dict())
     moved = {n.split('.')[0] for n,same in zip(names, as_released[2]) if same} # as the student's
     assert {'decoder','embed','head'}<=moved
-    test_eq([n for n,same in zip(names, as_released[2]) if same and n.startswith('encoder') and n.endswith('weight')], [])
+    slow = [same for n,same in zip(names, as_released[2]) if n.startswith('encoder') and n.endswith('weight')]
+    test_eq(set(slow), {False})
     class Skip(Callback):
         order = 100
         def before_step(self):
@@ -158,7 +167,8 @@ def test_the_copy_follows_the_steps_that_were_taken():
     cb = EMACallback(.5)
     run(1e-3, cb, Skip())
     test_eq(cb.updates, 2)
-    test_fail(lambda: run(1e-3, EMACallback(parts=['encodr'])), contains="no part 'encodr'; it has mask_token, encoder, embed")
+    wrong = EMACallback(parts=['encodr'])
+    test_fail(lambda: run(1e-3, wrong), contains="no part 'encodr'; it has mask_token, encoder, embed")
     test_fail(lambda: EMACallback(1.2), contains='got 1.2')
     test_fail(lambda: EMACallback(parts='encoder'), contains="got 'encoder'")
 
@@ -178,12 +188,14 @@ def test_it_pulls_towards_the_copy_where_truth_is_missing():
     def end(said, density, truth_weight=0.):
         train = Augmented(SyntheticPairs(4, (16,32), 1, 48), [LidarTruth(density)])
         dls = StereoDataLoaders.from_datasets(train, SyntheticPairs(2, (16,32), 0, 48), bs=2)
-        mean = lambda out,disp,valid: torch.where(valid, (get_map(out, 'value')-disp).square(), 0).sum()/valid.sum().clamp(min=1)
+        def mean(out, disp, valid):
+            off = (get_map(out, 'value')-disp).square()
+            return torch.where(valid, off, 0).sum()/valid.sum().clamp(min=1)
         cb = EMACallback(1., warmup=0, loss=mean)
         def before_train(): nn.init.constant_(cb.teacher.value, said)
         learn = stereo_learner(
-            dls, Constant(10.), loss=lambda *a: truth_weight*mean(*a), precision='fp32', opt_func=SGD, schedule=constant,
-            wd=0., cbs=[cb,Callback(before_train=before_train)])
+            dls, Constant(10.), loss=lambda *a: truth_weight*mean(*a), precision='fp32', opt_func=SGD,
+            schedule=constant, wd=0., cbs=[cb,Callback(before_train=before_train)])
         with learn.no_bar(),learn.no_logging(): fit(learn, 10, .2)
         return learn.model.value.item()
     test_close(end(20., .3), 20., eps=.1)
@@ -196,7 +208,8 @@ def test_the_target_is_a_constant():
         net = create_model('madis', size='tiny', max_disp=48)
         train = Augmented(SyntheticPairs(2, (32,64), 1, 48), [LidarTruth(.3)])
         dls = StereoDataLoaders.from_datasets(train, SyntheticPairs(2, (32,64), 0, 48), bs=2)
-        learn = stereo_learner(dls, net, loss=LaplacianLoss(), precision='fp32', cbs=cb, opt_func=SGD, schedule=constant, wd=0.)
+        learn = stereo_learner(
+            dls, net, loss=LaplacianLoss(), precision='fp32', cbs=cb, opt_func=SGD, schedule=constant, wd=0.)
         kept = {}
         def before_step(): kept.update({n:p.grad.clone() for n,p in net.named_parameters() if p.grad is not None})
         with learn.no_bar(),learn.no_logging(): learn.fit(1, 0., cbs=Callback(before_step=before_step))
@@ -228,7 +241,8 @@ def test_a_stopped_run_goes_on_with_its_teacher():
         with learn.no_bar(),learn.no_logging():
             try: rows = fit(learn, 3, 1e-3, folder)
             except KeyboardInterrupt: return
-        return net.state_dict(),ema.teacher.state_dict(),ema.updates,[{k:v for k,v in r.items() if k!='seconds'} for r in rows]
+        rows = [{k:v for k,v in r.items() if k!='seconds'} for r in rows]
+        return net.state_dict(),ema.teacher.state_dict(),ema.updates,rows
     with TemporaryDirectory() as d:
         whole = run(Path(d)/'whole')
         run(Path(d)/'stopped', Stop())
@@ -247,5 +261,5 @@ def test_sparse_truth_for_a_network_of_scores():
     learn = stereo_learner(dls, net, precision='fp32', cbs=cb)
     with learn.no_bar(),learn.no_logging(): fit(learn, 2)
     assert 0<cb.means['pseudo']<6 and cb.updates==4
-    test_eq(cb.teacher.state_dict()['match.1.num_batches_tracked'], net.state_dict()['match.1.num_batches_tracked'])
+    test_eq(*(n.match[1].num_batches_tracked for n in (cb.teacher,net)))
     assert not torch.equal(cb.teacher.match[1].running_mean, net.match[1].running_mean)

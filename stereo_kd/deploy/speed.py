@@ -195,7 +195,7 @@ class _Short(Param):
     pre = '-'
 
 def network_by_name(
-    name:str, # of weights that ship, a checkpoint, or of `list_models()`, with arguments as in 'madis:size=tiny'
+    name:str, # of weights that ship, a checkpoint, or one of `list_models()`, such as 'madis:size=tiny'
 ) -> nn.Module:
     "A network as the command line names it"
     kind,_,given = name.partition(':')
@@ -203,12 +203,13 @@ def network_by_name(
     pairs = [a.partition('=') for a in given.split(',') if a]
     kw = {k:int(v) if v.isdigit() else v for k,_,v in pairs}
     try: return create_model(kind, **kw)
-    except TypeError as e: raise ValueError(f"{name}: {e}; arguments are written {kind}:NAME=VALUE,...") from None
+    except TypeError as e:
+        raise ValueError(f"{name}: {e}; arguments are written {kind}:NAME=VALUE,...") from None
 
 # %% ../../nbs/87_deploy.speed.ipynb #cb5ba48d
 @call_parse
 def stereo_bench(
-    names:Param("networks: shipped weights, checkpoints, or of list_models(), such as madis:size=tiny", str, nargs='+'),
+    names:Param("networks: shipped weights, checkpoints, or such as madis:size=tiny", str, nargs='+'),
     engine:Param("engines, see list_engines()", str, nargs='+')=('folded',),
     size:Param("HEIGHTxWIDTH in pixels", str, nargs='+')=('540x960',),
     threads:Param("CPU threads", int, nargs='+')=(2,),

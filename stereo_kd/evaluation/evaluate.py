@@ -219,7 +219,8 @@ def as_estimator(
     raise ValueError(f"what must be a network, an Estimator or a function, got {type(what).__name__}")
 
 # %% ../../nbs/83_evaluation.evaluate.ipynb #0dce6205
-FRAME_COLUMNS = ('frame','density','seconds','mode','scale','tile') # of frames and some estimators: `own` of `write_rows`
+# of frames and some estimators: `own` of `write_rows`
+FRAME_COLUMNS = ('frame','density','seconds','mode','scale','tile')
 
 class Evaluation(NamedTuple):
     "What `evaluate_frames` finds"

@@ -261,7 +261,8 @@ class Dash(Param):
 
 # %% ../../nbs/73_inference.predict.ipynb #782e570b
 def _sentence(e):
-    if isinstance(e, torch.OutOfMemoryError): return 'out of memory; try --tile 480x640, a smaller --scale, or --device cpu'
+    if isinstance(e, torch.OutOfMemoryError):
+        return 'out of memory; try --tile 480x640, a smaller --scale, or --device cpu'
     text = getattr(e, 'strerror', None) or str(e)
     return f'{e.filename}: {text}' if getattr(e, 'filename', None) else text
 

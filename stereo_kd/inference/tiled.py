@@ -51,11 +51,13 @@ class Tiled(nn.Module):
         overlap:float=.5,  # least share of a tile that the next one covers too, in [0,1)
     ):
         super().__init__()
-        if len(tuple(tile))!=2 or min(tile)<1: raise ValueError(f"tile must be (H,W), at least 1 px each, got {tile}")
+        if len(tuple(tile))!=2 or min(tile)<1:
+            raise ValueError(f"tile must be (H,W), at least 1 px each, got {tile}")
         if not 0<=overlap<1: raise ValueError(f"overlap must be in [0,1), got {overlap}")
         if tile[1]<net.max_disp:
-            raise ValueError(f"a tile is {tile[1]} px wide, less than the {net.max_disp} px of disparity that the "
-                             "network searches")
+            raise ValueError(
+                f"a tile is {tile[1]} px wide, less than the {net.max_disp} px of disparity that the network "
+                "searches")
         self.net,self.tile,self.overlap,self.max_disp = net,tuple(tile),overlap,net.max_disp
 
     def places(self,

@@ -57,7 +57,8 @@ class DPTHead(nn.Module):
         self.project = nn.ModuleList(nn.Conv2d(n, channels, 3, padding=1, bias=False) for n in layers)
         self.fusions = nn.ModuleList(Fusion(channels) for _ in layers)
         self.first = nn.Conv2d(channels, channels//2, 3, padding=1)
-        self.last = nn.Sequential(nn.Conv2d(channels//2, 32, 3, padding=1), nn.ReLU(), nn.Conv2d(32, outputs, 1))
+        self.last = nn.Sequential(
+            nn.Conv2d(channels//2, 32, 3, padding=1), nn.ReLU(), nn.Conv2d(32, outputs, 1))
         self.scale = patch//8 # of the last enlargement
 
     def forward(self, maps):
@@ -72,15 +73,17 @@ class DPTHead(nn.Module):
 # %% ../../nbs/34_models.madis.ipynb #6f7269f8
 SIZES = dict(
     base=dict(
-        patch=16, encoder=(768,12,12), decoder=(768,12,12), taps=(2,5,8,12), layers=(96,192,384,768), channels=256),
+        patch=16, encoder=(768,12,12), decoder=(768,12,12), taps=(2,5,8,12), layers=(96,192,384,768),
+        channels=256),
     small=dict(
-        patch=16, encoder=(768,12,12), decoder=(512,8,16), taps=(2,4,6,8), layers=(96,192,384,768), channels=256),
+        patch=16, encoder=(768,12,12), decoder=(512,8,16), taps=(2,4,6,8), layers=(96,192,384,768),
+        channels=256),
     tiny=dict(patch=8, encoder=(96,4,4), decoder=(96,4,4), taps=(1,2,3,4), layers=(12,24,48,96), channels=24))
 BOUND = 3. # of the logarithm of the scale
 
 # %% ../../nbs/34_models.madis.ipynb #c17c9d03
 class MaDis(StereoNet):
-    "MaDis-Stereo (Ahn et al., 2025): an encoder, a decoder with cross-attention, a head for disparity and scale"
+    "MaDis-Stereo (Ahn et al., 2025): encoder, decoder with cross-attention, head for disparity and scale"
     answer = 'laplace'
     def __init__(self,
         size:str='base',  # 'base', 'small' or 'tiny'
@@ -166,8 +169,9 @@ def _read_tensors(path):
     try: return load_file(path)
     except FileNotFoundError: raise ValueError(f"there is no file {path}") from None
     except (SafetensorError, OSError) as e:
-        raise ValueError(f"{path} is not a safetensors file ({e}); a pickled .pth is not read, save its tensors "
-                         "with safetensors.torch.save_file") from None
+        raise ValueError(
+            f"{path} is not a safetensors file ({e}); a pickled .pth is not read, save its tensors with "
+            "safetensors.torch.save_file") from None
 
 def load_pretrained(
     net:MaDis, # changed in place
@@ -177,10 +181,12 @@ def load_pretrained(
     found = _read_tensors(path)
     wanted = {k:v for k,v in net.state_dict().items() if k.startswith(BACKBONE)}
     if missing := [k for k in wanted if k not in found]:
-        raise ValueError(f"{path} lacks {len(missing)} of the {len(wanted)} tensors of a pre-trained network, "
-                         f"{missing[0]} first; it begins with {', '.join(sorted(found)[:3]) or 'nothing'}")
+        raise ValueError(
+            f"{path} lacks {len(missing)} of the {len(wanted)} tensors of a pre-trained network, {missing[0]} "
+            f"first; it begins with {', '.join(sorted(found)[:3]) or 'nothing'}")
     for k,v in wanted.items():
         if found[k].shape!=v.shape:
-            raise ValueError(f"{path} is of another size: {k} is {tuple(found[k].shape)} there, {tuple(v.shape)} here")
+            raise ValueError(
+                f"{path} is of another size: {k} is {tuple(found[k].shape)} there, {tuple(v.shape)} here")
     net.load_state_dict(net.state_dict()|{k:found[k] for k in wanted})
     return net

@@ -19,7 +19,8 @@ def patchify(
 ) -> Tensor:      # (B,N,C*patch*patch), patches row by row
     "Pixels of each patch"
     if image.shape[-2]%patch or image.shape[-1]%patch:
-        raise ValueError(f"image {tuple(image.shape)} must have sides that are multiples of the patch, {patch}")
+        raise ValueError(
+            f"image {tuple(image.shape)} must have sides that are multiples of the patch, {patch}")
     return F.unfold(image, patch, stride=patch).transpose(1, 2)
 
 def unpatchify(
@@ -68,9 +69,11 @@ class Attention(nn.Module):
         heads:int, # divides the width into parts that are multiples of 4
     ):
         super().__init__()
-        if width%(4*heads): raise ValueError(f"width {width} must be a multiple of 4 times the heads, {heads}")
+        if width%(4*heads):
+            raise ValueError(f"width {width} must be a multiple of 4 times the heads, {heads}")
         self.heads = heads
-        self.query,self.key_value,self.out = nn.Linear(width, width),nn.Linear(width, 2*width),nn.Linear(width, width)
+        self.query,self.key_value = nn.Linear(width, width),nn.Linear(width, 2*width)
+        self.out = nn.Linear(width, width)
 
     def split(self, x, rope, memory, memory_rope):
         "Queries, keys and values (B,heads,N,dim)"

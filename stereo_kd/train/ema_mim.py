@@ -18,8 +18,7 @@ from ..models.vit import random_visible
 # %% ../../nbs/59_train.ema_mim.ipynb #7213529c
 class MaskCallback(Callback):
     "Hide tokens of both views in training, and add the loss of their reconstruction"
-    order = GradientAccumulation.order-.5 # after the stages are chosen and after other terms, before any scaling
-    upto = 'cost_volume'
+    order = GradientAccumulation.order-.5 # after the choice of stages and after other terms, before scaling
     def __init__(self,
         ratios=(.4,.4),     # share of the tokens that is masked, in the left and in the right view
         weight:float=1.,    # of the reconstruction loss; 0: it is the learner's own loss, or not wanted
@@ -46,7 +45,8 @@ def before_batch(self:MaskCallback):
     patch = self.model.multiple
     n = -(-left.shape[-2]//patch)*-(-left.shape[-1]//patch) # the network pads
     generator = None if self.training else torch.Generator().manual_seed(self.iter)
-    given = tuple(dict(visible=random_visible(len(left), n, r, generator).to(left.device)) for r in self.ratios)
+    drawn = (random_visible(len(left), n, r, generator) for r in self.ratios)
+    given = tuple(dict(visible=v.to(left.device)) for v in drawn)
     self.learn.xb = (left, right, upto[0] if upto else 'disparity', None, given)
 
 @patch
@@ -82,7 +82,7 @@ def ema_update(
     mine,theirs = teacher.state_dict(),student.state_dict()
     for k,v in mine.items():
         if k not in theirs or theirs[k].shape!=v.shape:
-            raise ValueError(f"{k} of the student has changed its shape: a moving average cannot follow a pruning")
+            raise ValueError(f"{k} of the student has another shape: a moving average cannot follow a pruning")
     slow = [k for k,v in mine.items() if v.is_floating_point() and _named(k, parts)]
     torch._foreach_lerp_([mine[k] for k in slow], [theirs[k] for k in slow], 1-decay)
     for k in set(mine).difference(slow): mine[k].copy_(theirs[k])
@@ -119,7 +119,8 @@ class EMACallback(Callback):
 def before_fit(self:EMACallback):
     names = list(self.model.state_dict())
     if unknown := [p for p in self.parts if not any(_named(k, [p]) for k in names)]:
-        raise ValueError(f"the network has no part {unknown[0]!r}; it has {', '.join({k.split('.')[0]:0 for k in names})}")
+        known = ', '.join(dict.fromkeys(k.split('.')[0] for k in names))
+        raise ValueError(f"the network has no part {unknown[0]!r}; it has {known}")
     self.teacher,self.updates,self.stepped = deepcopy(self.model).freeze(),0,True
     self.goal = decay_for(self.n_epoch*len(self.dls.train)) if self.decay is None else self.decay
 

@@ -229,7 +229,8 @@ def default_loss(
     if net.answer=='laplace': return LaplacianLoss()
     if net.answer!='aggregation':
         raise ValueError(
-            f"the network answers with {net.answer!r}, neither with scores nor with a distribution: pass the loss that it learns from")
+            f"the network answers with {net.answer!r}, neither with scores nor with a distribution: "
+            "pass the loss that it learns from")
     return SupervisedLoss(net.max_disp, net.supervised_weights, l1=.1 if net.tau==1 else 0)
 
 # %% ../../nbs/63_train.learner.ipynb #9221fccf
