@@ -26,10 +26,10 @@ def test_stages():
             test_eq([f.shape[1] for f in out.features[1]], [8,8,16,32,32,80])
             test_eq([tuple(s.shape) for s in out.aggregation], [(2,12,h4,w4)]*3)
             test_eq([tuple(t.shape) for t in (out.cost_volume,out.disparity[-1])], [(2,10,12,h4,w4),(2,h,w)])
-            test_eq(sorted(out.extras), ['attended','attention'] if attention else [])
+            test_eq(sorted(out.extras), ['attended','attention','tau'] if attention else ['tau'])
         net.eval()
         last,every = net(x, x.flip(0)),net(x, x.flip(0), all_outputs=True)
-        test_eq([len(last.aggregation),len(every.aggregation),list(last.extras)], [1,3,['attention']*attention])
+        test_eq([len(last.aggregation),len(every.aggregation),list(last.extras)], [1,3,['attention']*attention+['tau']])
         test_close(last.aggregation[0], every.aggregation[2], eps=1e-5)
     test_fail(lambda: DSNet(features=10), contains='multiple of 4, got 10')
 

@@ -94,6 +94,7 @@ def test_each_term_by_its_name():
     test_eq(dsnet_maps(net, net), ['features.left.0','features.left.1','features.right.0','features.right.1','cost_volume','aggregation.-2','aggregation.-1','disparity'])
 
 def test_all_terms_reach_the_student_and_never_the_teacher():
+    from stereo_kd.train.recipes import _outputs
     torch.manual_seed(0)
     x,y = torch.randn(2,2,3,32,64)
     disp,valid = 40*torch.rand(2,32,64),torch.rand(2,32,64)<.8
