@@ -7,8 +7,8 @@ __all__ = ['IMAGENET_MEAN', 'IMAGENET_STD', 'LOCK', 'COLUMNS', 'normalize', 'den
            'commit', 'environment', 'pick', 'choose_preset', 'atomic_write', 'check_output', 'check_file', 'read_text',
            'parse_json', 'read_json', 'OtherRequest', 'claim', 'FolderInUse', 'take', 'hold', 'format_table',
            'parse_size', 'check_threads', 'write_csv', 'check_rows', 'write_rows', 'put_aside', 'run_folder',
-           'save_run', 'read_run', 'keep_modes', 'evaluating', 'fingerprint', 'out_of_memory', 'limit_memory',
-           'Refused', 'one_line']
+           'save_run', 'read_run', 'keep_modes', 'evaluating', 'fingerprint', 'checksum', 'out_of_memory',
+           'limit_memory', 'Refused', 'one_line']
 
 # %% ../nbs/00_core.ipynb #6d74bcf0
 import atexit, csv, errno, glob, hashlib, json, os, platform, random, re, secrets, socket, stat, subprocess, sys
@@ -472,6 +472,11 @@ def evaluating(
                 if not _borrowed[m][0]: m.training = _borrowed.pop(m)[1]
 
 # %% ../nbs/00_core.ipynb #2b80900d
+def _bytes_of(t):
+    "The bytes of a tensor, whatever its layout in memory and its device"
+    flat = t.detach().cpu().flatten().contiguous()
+    return flat.view(torch.uint8).numpy().tobytes()
+
 def fingerprint(
     net:nn.Module, # any network
 ) -> str:          # 16 letters
@@ -479,9 +484,19 @@ def fingerprint(
     h = hashlib.sha256()
     for k,v in net.state_dict().items():
         h.update(k.encode())
-        flat = v.detach().cpu().flatten().contiguous() # whatever its layout in memory
-        h.update(flat.view(torch.uint8).numpy().tobytes() if v.dim() else repr(v.item()).encode())
+        h.update(_bytes_of(v) if v.dim() else repr(v.item()).encode())
     return h.hexdigest()[:16]
+
+def checksum(
+    text:str,     # what is said of the tensors
+    tensors:dict, # name -> tensor
+) -> str:         # 64 letters
+    "A number that another text, name, shape, type or bit changes"
+    h = hashlib.sha256(text.encode())
+    for name,t in sorted(tensors.items()):
+        h.update(f'\n{name} {tuple(t.shape)} {t.dtype}\n'.encode())
+        h.update(_bytes_of(t))
+    return h.hexdigest()
 
 # %% ../nbs/00_core.ipynb #c8f8c7ac
 _memory_words = ("can't allocate memory", 'cannot allocate memory', 'not enough memory', 'insufficient memory',

@@ -305,6 +305,15 @@ def test_fingerprints_tell_networks_apart():
     b.weight.data[0,0] *= 1+1e-6
     assert fingerprint(b)!=before
 
+def test_checksums_change_with_anything():
+    x = torch.arange(6.).reshape(2,3)
+    same = checksum('a', dict(m=x, n=torch.tensor(1)))
+    test_eq(checksum('a', dict(n=torch.tensor(1), m=x.clone())), same) # the order is no matter
+    other = [checksum('b', dict(m=x, n=torch.tensor(1))), checksum('a', dict(m=x)), checksum('a', dict(m=x, o=torch.tensor(1)))]
+    other += [checksum('a', dict(m=y, n=torch.tensor(1))) for y in (x.reshape(3,2), x.view(torch.int32), x.T, x+1)]
+    test_eq(len({same, *other}), 1+len(other))
+    test_eq(checksum('a', dict(m=x.T)), checksum('a', dict(m=x.T.contiguous())))
+
 def test_a_command_ends_with_one_line():
     from contextlib import redirect_stderr
     from io import StringIO
