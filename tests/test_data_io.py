@@ -1,5 +1,5 @@
 # Generated from nbs/11_data.io.ipynb; edit the notebook, not this file
-import re, warnings
+import re, warnings, zlib
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
@@ -117,6 +117,10 @@ def test_headers_are_compared_with_the_file():
             (Path(d)/name).write_bytes(data)
             test_fail(lambda: read_image(Path(d)/name), exc=ValueError, contains=name)
             test_fail(lambda: read_image(Path(d)/name), exc=ValueError, contains=words)
+        whole = png(9, 9)
+        for k in (9, 20, 50, len(whole)-2): # a length, a width, a pixel, the end
+            (Path(d)/'flip.png').write_bytes(whole[:k]+bytes([whole[k]^1])+whole[k+1:])
+            test_fail(lambda: read_image(Path(d)/'flip.png'), exc=ValueError, contains='flip.png is a truncated or damaged PNG')
         (Path(d)/'white.png').write_bytes(png(3840, 2160)) # 4K, one grey level
         test_eq(read_pixels(Path(d)/'white.png').shape, (2160,3840))
     test_eq(len(png(4, 4, 2**32-1)), 73) # bytes of the first of them

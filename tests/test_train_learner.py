@@ -22,6 +22,12 @@ from stereo_kd.models.cost_volume import correlation_volume
 from torch import nn
 from stereo_kd.train.learner import *
 
+def test_a_state_of_something_else_is_refused():
+    with tempfile.TemporaryDirectory() as d:
+        test_eq(StateCallback(d).epochs_done, 0)
+        write_state(d, 1, dict(epoch=1, model={}))
+        test_fail(lambda: StateCallback(d), exc=ValueError, contains=f'the state in {d} is not one of a training: it has no callbacks, opt, rows')
+
 def test_a_killed_run_ends_the_same():
     class Net(StereoNet):
         def __init__(self):

@@ -7,7 +7,7 @@ __all__ = ['read_bytes', 'write_bytes', 'read_pixels', 'read_image', 'to_uint8',
            'read_disparity', 'encode_kitti', 'write_disparity', 'color_disparity', 'write_picture']
 
 # %% ../../nbs/11_data.io.ipynb #c9b648f2
-import re, warnings
+import re, warnings, zlib
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
@@ -78,17 +78,27 @@ def _size(data, kind):
             return 10**5,10**5 # above 179 million pixels PIL does not say how many
         except Exception: return None # any damage at all: PIL raises a dozen kinds
 
-# %% ../../nbs/11_data.io.ipynb #6f1b20e7
+# %% ../../nbs/11_data.io.ipynb #9d89acbd
 _pnm = re.compile(rb'P([1-6])((?:(?:\s|#[^\n]*\n)+\d{1,9}){2})(?:(?:\s|#[^\n]*\n)+(\d{1,5}))?')
 
-def _png_needs(data):
-    "The length by the chunks' own lengths; above that of the file if it ends within one"
-    at = 8
-    while at+12<=len(data):
-        name = data[at+4:at+8]
+def _chunks(data):
+    "Chunks of a PNG: name, where it begins, and where it ends by its own length"
+    at,name = 8,b''
+    while at+12<=len(data) and name!=b'IEND':
+        name,start = data[at+4:at+8],at
         at += 12+int.from_bytes(data[at:at+4], 'big')
-        if name==b'IEND': return at
-    return max(at, len(data)+1)
+        yield name,start,at
+
+def _png_needs(data):
+    name,_,end = [(b'',0,0), *_chunks(data)][-1]
+    return end if name==b'IEND' else max(end, len(data)+1)
+
+def _check_sums(path, data):
+    "Refuse a PNG of which a chunk that matters has another checksum; libpng would write to stderr of its own"
+    view = memoryview(data)
+    for name,start,end in _chunks(data):
+        if name[:1].isupper() and zlib.crc32(view[start+4:end-4])!=int.from_bytes(data[end-4:end], 'big'):
+            raise ValueError(f"{path} is a truncated or damaged PNG file: the checksum of {name!r} is wrong")
 
 def _pnm_needs(data):
     head = _pnm.match(data)
@@ -122,6 +132,7 @@ def _check_size(path, data, kind):
     except (ValueError, TypeError): need = have+1 # tags that are no numbers
     if need>have:
         raise ValueError(f"{path} is a truncated or damaged {kind} file: by its header it has {need} bytes, not {have}")
+    if kind=='PNG': _check_sums(path, data)
 
 # %% ../../nbs/11_data.io.ipynb #141572a8
 _pnm_head = re.compile(rb'P[56](?:(?:\s|#[^\n]*\n)+\d{1,9}){2}(?:\s|#[^\n]*\n)+(\d{1,5})\s')

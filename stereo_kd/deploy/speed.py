@@ -14,11 +14,11 @@ from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from statistics import median
 from time import perf_counter
-from ..core import fingerprint, format_table, parse_size, write_rows
+from ..core import check_output, check_threads, fingerprint, format_table, one_line, parse_size, write_rows
 from ..data.synthetic import DISAGREEMENTS, SyntheticPairs
-from .engine import Engine, sessions
+from .engine import Engine, check_engine, sessions
 from ..evaluation.cost import costs, device_name
-from ..inference.sgbm import sgbm
+from ..inference.sgbm import sgbm, sgbm_settings
 from ..models.zoo import create_model, list_models, load_model, shipped
 
 # %% ../../nbs/87_deploy.speed.ipynb #eb90722d
@@ -47,6 +47,7 @@ def cpu_threads(
     n:int=None, # threads; None: as torch and OpenCV have them
 ):
     "So many CPU threads for torch and for OpenCV inside"
+    check_threads(n)
     before = torch.get_num_threads(),cv2.getNumThreads()
     try:
         if n:
@@ -193,6 +194,14 @@ class _Short(Param):
     "An option with one dash"
     pre = '-'
 
+def _check_request(engine, size, threads, rounds, sgbm):
+    "Refuse what cannot be before anything is measured; gives the sizes"
+    for e in engine: check_engine(e)
+    for t in threads: check_threads(t)
+    for m in sgbm: sgbm_settings(mode=m)
+    if rounds<1: raise ValueError(f"rounds must be 1 or more, got {rounds}")
+    return [parse_size(s) for s in size]
+
 def _load(name):
     "Shipped weights, a checkpoint, or else a fresh network"
     return load_model(name) if name in shipped() or name not in list_models() else create_model(name)
@@ -209,12 +218,13 @@ def stereo_bench(
     o:_Short("csv file to write", str)=None,
 ):
     "Print parameters, multiply-accumulates, latency and peak memory of networks on engines"
-    try:
+    with one_line('stereo_bench', 'a smaller --size, or fewer networks and engines at a time'):
+        sizes = _check_request(engine, size, threads, rounds, sgbm)
+        check_output(o, *names)
         nets = {k:_load(k) for k in names}
-        rows = speed_rows(nets, engine, [parse_size(s) for s in size], threads, sgbm, rounds)
+        rows = speed_rows(nets, engine, sizes, threads, sgbm, rounds)
         for r in rows:
             if r['network'] in nets and not hasattr(nets[r['network']], 'card'): r['weights'] = ''
         print(speed_table(rows))
         print(conditions(rows[0]))
         if o: write_rows(rows, o, SPEED_COLUMNS)
-    except (ValueError, OSError) as e: raise SystemExit(f"stereo_bench: {getattr(e, 'strerror', None) or e}")
