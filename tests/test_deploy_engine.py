@@ -117,6 +117,8 @@ def test_what_an_engine_lacks():
         test_eq(engine.list_engines(), ['plain','eager','folded','bf16'])
         test_eq(engine.missing('compile'), 'a C++ compiler')
         test_eq(engine.missing('folded'), '')
+        engine.check_engine('folded')
+        test_fail(lambda: engine.check_engine('compile'), exc=ValueError, contains='needs a C++ compiler')
         test_fail(
             lambda: engine.Engine(create_model('dtpnet', max_disp=48), 'openvino'), exc=ValueError,
             contains="needs openvino: pip install")

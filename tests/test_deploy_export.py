@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 from torch.nn.utils.fusion import fuse_conv_bn_eval
-from stereo_kd.core import atomic_write, format_table, normalize, parse_size, pick
+from stereo_kd.core import atomic_write, check_output, format_table, normalize, one_line, parse_size, pick
 from stereo_kd.data.synthetic import SyntheticPairs
 from stereo_kd.models.base import StereoNet, get_map
 from stereo_kd.models.regression import soft_argmax, upsample_scores
@@ -201,3 +201,11 @@ def test_command_line():
             lambda: stereo_export('dtpnet_pruned', f'{d}/b.onnx', size='48'), exc=SystemExit,
             contains='size must be HEIGHTxWIDTH')
         assert not Path(f'{d}/b.onnx').exists()
+        from stereo_kd.models.zoo import save_model
+        checkpoint = Path(d)/'a.safetensors'
+        save_model(create_model('dtpnet', max_disp=48, stem=8, width=16), checkpoint)
+        before = checkpoint.read_bytes()
+        test_fail(
+            lambda: stereo_export(str(checkpoint), str(checkpoint)), exc=SystemExit,
+            contains='a.safetensors is the input')
+        test_eq(checkpoint.read_bytes(), before)

@@ -8,7 +8,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from torch import nn
 from typing import NamedTuple
-from stereo_kd.core import denormalize, evaluating, fingerprint, pick, write_rows
+from stereo_kd.core import check_output, denormalize, evaluating, fingerprint, one_line, pick, write_rows
 from stereo_kd.data.files import IncompleteWarning, PairFiles
 from stereo_kd.data.io import read_disparity, read_pixels
 from stereo_kd.data.kitti import kitti2012, kitti2015

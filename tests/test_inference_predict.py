@@ -1,20 +1,19 @@
 # Generated from nbs/73_inference.predict.ipynb; edit the notebook, not this file
-import math, sys, time
-from contextlib import contextmanager
+import math, time
 from pathlib import Path
-import cv2, numpy as np, torch
+import numpy as np, torch
 import torch.nn.functional as F
 from fastai.torch_core import default_device
 from fastcore.script import Param, call_parse
 from PIL import Image
 from torch import nn, Tensor
-from stereo_kd.core import evaluating, normalize, parse_size
+from stereo_kd.core import check_output, evaluating, normalize, one_line, parse_size
 from stereo_kd.data.io import read_image, write_bytes, write_disparity, write_picture
 from stereo_kd.models.zoo import load_model
 from stereo_kd.inference.left_right import check_post, left_right_disparities, postprocess
 from stereo_kd.inference.rectify import align_rows
 from stereo_kd.inference.tiled import Tiled
-import tempfile
+import cv2, sys, tempfile
 from contextvars import Context
 from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
@@ -383,7 +382,7 @@ def test_command_line():
             ("post must be 'none', 'filter' or 'left_right', got 'both'", l, r, 'b.pfm', '--post', 'both'),
             ("unknown device 'gpu9'", l, r, 'b.png', '--device', 'gpu9'),
             ('no device cuda:99', l, r, 'b.png', '--device', 'cuda:99'),
-            ('cannot write', l, r, l/'b.png')]
+            ('l.png is the input', l, r, 'l.png'), ('cannot write', l, r, l/'b.png')]
         for words,left,right,file,*options in bad:
             code,out,err = script(left, right, '-o', d/file, *options)
             test_eq((code,out), (2,''))
@@ -393,4 +392,7 @@ def test_command_line():
         test_eq(code, 2)
         assert '-o' in err
         assert not list(d.glob('b.*'))
-        test_eq(cv2.utils.logging.getLogLevel(), 0) # OpenCV keeps quiet
+        def hungry(self, left, right): raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried ...")
+        with patch.object(Net, 'forward', hungry): code,out,err = script(l, r, '-o', d/'b.png')
+        test_eq([code,out], [2,''])
+        assert err.startswith('stereo_predict: out of memory; try a smaller --scale') and err.count('\n')==1, err

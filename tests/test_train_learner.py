@@ -23,6 +23,12 @@ from stereo_kd.models.cost_volume import correlation_volume
 from torch import nn
 from stereo_kd.train.learner import *
 
+def test_a_state_of_something_else_is_refused():
+    with tempfile.TemporaryDirectory() as d:
+        test_eq(StateCallback(d).epochs_done, 0)
+        write_state(d, 1, dict(epoch=1, model={}))
+        test_fail(lambda: StateCallback(d), exc=ValueError, contains=f'the state in {d} is not one of a training: it has no callbacks, opt, rows')
+
 def test_networks_with_3d_convolutions_train_in_bf16():
     torch.manual_seed(0)
     class Net(StereoNet):

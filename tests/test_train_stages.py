@@ -7,7 +7,7 @@ from fastcore.basics import patch
 from importlib.metadata import version
 from fastcore.foundation import L
 from torch import nn
-from stereo_kd.core import OtherRequest, claim, fingerprint, set_seed
+from stereo_kd.core import FolderInUse, OtherRequest, claim, fingerprint, hold, set_seed
 from stereo_kd.models.widths import widths
 from stereo_kd.models.zoo import create_model, load_model, save_model
 from stereo_kd.prune.loop import prune_loop, ratio_for
@@ -208,6 +208,27 @@ def test_another_request_is_refused():
         pruned()
         test_fail(lambda: pruned(ratio=.2), exc=OtherRequest, contains='ratio was 0.3, is now 0.2')
         test_fail(lambda: pruned(lr=1.), exc=OtherRequest, contains='lr was 0.002, is now 1.0')
+
+@pytest.mark.slow
+def test_a_stage_belongs_to_one_process():
+    import os, subprocess, sys
+    code = '''if 1:
+    import sys
+    from stereo_kd.core import *
+    with hold(sys.argv[1]):
+        print('in', flush=True)
+        input()'''
+    net = lambda: create_model('dtpnet', max_disp=48, stem=8, width=16)
+    dls = StereoDataLoaders.from_synthetic(2, 1, (32,64), bs=1, max_disp=48, device='cpu')
+    with tempfile.TemporaryDirectory() as d:
+        other = subprocess.Popen([sys.executable, '-c', code, d], stdin=-1, stdout=-1, text=True)
+        with other:
+            other.stdout.readline()
+            say = f'in use by process {other.pid}'
+            if os.name=='posix': test_fail(lambda: train_stage(net(), dls, 1, d), exc=FolderInUse, contains=say)
+            other.communicate('\n')
+        train_stage(net(), dls, 1, d, learner=dict(precision='fp32'))
+        assert Path(d, 'model.safetensors').exists() and not Path(d, '.held_by').exists()
 
 def test_a_checkpoint_is_the_same_bytes_twice():
     with tempfile.TemporaryDirectory() as d:

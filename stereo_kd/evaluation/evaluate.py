@@ -17,7 +17,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from torch import nn
 from typing import NamedTuple
-from ..core import denormalize, evaluating, fingerprint, pick, write_rows
+from ..core import check_output, denormalize, evaluating, fingerprint, one_line, pick, write_rows
 from ..data.files import IncompleteWarning, PairFiles
 from ..data.io import read_disparity, read_pixels
 from ..data.kitti import kitti2012, kitti2015
@@ -504,8 +504,8 @@ def stereo_eval(
 ):
     "Errors of a network, of SGBM or of disparity files on a data set"
     where = dict(mask=mask, part=part, edition=edition, resolution=resolution)
-    try:
+    with one_line('stereo_eval', 'a smaller --scale, or fewer frames (--n)'):
+        check_output(o, model)
         pairs = open_pairs(dataset, root, split, n, **where)
         estimator = _choose(model, folder, sgbm, max_disp, align, post, scale, device)
         _evaluate_or_submit(pairs, estimator, o, submission, part, resolution)
-    except (ValueError, OSError) as e: raise SystemExit(f"stereo_eval: {e}")

@@ -6,16 +6,15 @@
 __all__ = ['DEFAULT_MODEL', 'to_image', 'predict', 'to_depth', 'write_ply', 'predict_file', 'Dash', 'stereo_predict']
 
 # %% ../../nbs/73_inference.predict.ipynb #02fbd355
-import math, sys, time
-from contextlib import contextmanager
+import math, time
 from pathlib import Path
-import cv2, numpy as np, torch
+import numpy as np, torch
 import torch.nn.functional as F
 from fastai.torch_core import default_device
 from fastcore.script import Param, call_parse
 from PIL import Image
 from torch import nn, Tensor
-from ..core import evaluating, normalize, parse_size
+from ..core import check_output, evaluating, normalize, one_line, parse_size
 from ..data.io import read_image, write_bytes, write_disparity, write_picture
 from ..models.zoo import load_model
 from .left_right import check_post, left_right_disparities, postprocess
@@ -238,6 +237,7 @@ def predict_file(
 ) -> np.ndarray:             # float32 (H,W) in px, what was written
     "Predict one pair of files and write the result in the format of the suffix"
     suffix,device = _check_request(out, focal, baseline, raw),_device(device)
+    check_output(out, left, right, model)
     left,right = to_image(left, 'left'),to_image(right, 'right')
     net = _network(model).to(device)
     start = time.perf_counter()
@@ -258,22 +258,6 @@ class Dash(Param):
     ):
         super().__init__(help, str, required=required)
         self.metavar = metavar
-
-# %% ../../nbs/73_inference.predict.ipynb #782e570b
-def _sentence(e):
-    if isinstance(e, torch.OutOfMemoryError):
-        return 'out of memory; try --tile 480x640, a smaller --scale, or --device cpu'
-    text = getattr(e, 'strerror', None) or str(e)
-    return f'{e.filename}: {text}' if getattr(e, 'filename', None) else text
-
-@contextmanager
-def _one_line(name):
-    "Foreseeable errors as one line on stderr and exit code 2"
-    cv2.utils.logging.setLogLevel(0) # a damaged file gets our sentence, not OpenCV's too
-    try: yield
-    except (ValueError, OSError, torch.OutOfMemoryError) as e:
-        print(f'{name}: {_sentence(e)}', file=sys.stderr)
-        sys.exit(2)
 
 # %% ../../nbs/73_inference.predict.ipynb #0a921244
 _output = Dash('output: .png (colours), .pfm, .npy (px) or .ply (points in metres)', 'OUT')
@@ -300,6 +284,6 @@ def stereo_predict(
 ):
     "Disparity of a rectified pair, as a picture, as numbers or as a point cloud"
     camera = dict(focal=focal, baseline=baseline, cx=cx, cy=cy, doffs=doffs, max_depth=max_depth)
-    with _one_line('stereo_predict'):
+    with one_line('stereo_predict', 'a smaller --scale, --tile 480x640'+', or --device cpu'*torch.cuda.is_available()):
         camera['tile'] = parse_size(tile) if tile else None
         predict_file(left, right, o, model, scale, device, align, post, raw, color_max, **camera)

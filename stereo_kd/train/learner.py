@@ -123,7 +123,10 @@ class StateCallback(Callback):
     def __init__(self, folder):
         self.folder,self.rows,self.epochs_done = Path(folder),[],0
         self.saved = read_state(self.folder)
-        if self.saved: self.rows,self.epochs_done = self.saved['rows'],self.saved['epoch']
+        if not self.saved: return
+        if lacks := {'epoch','rows','model','callbacks','opt'}-set(self.saved):
+            raise ValueError(f"the state in {folder} is not one of a training: it has no {', '.join(sorted(lacks))}")
+        self.rows,self.epochs_done = self.saved['rows'],self.saved['epoch']
 
     def before_epoch(self):
         self.began = time.perf_counter()
