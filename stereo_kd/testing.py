@@ -97,7 +97,8 @@ def _read_cell(number, c):
     kind,source,outputs = c['cell_type'],''.join(c['source']),c.get('outputs', [])
     if not isinstance(kind, str) or not all(isinstance(o, dict) for o in outputs): raise ValueError('a cell of no kind')
     directives,code = split_directives(source) if kind=='code' else ({},source)
-    if {'export','exports','exporti'} & set(directives) and _tree(code) is None: raise ValueError('it exports no Python')
+    exports = not {'export','exports','exporti'}.isdisjoint(directives)
+    if exports and _tree(code) is None: raise ValueError('it exports no Python')
     return Cell(number, kind, directives, code, outputs)
 
 def read_cells(path:Path # notebook file

@@ -78,9 +78,7 @@ def _size(data, kind):
             return 10**5,10**5 # above 179 million pixels PIL does not say how many
         except Exception: return None # any damage at all: PIL raises a dozen kinds
 
-# %% ../../nbs/11_data.io.ipynb #9d89acbd
-_pnm = re.compile(rb'P([1-6])((?:(?:\s|#[^\n]*\n)+\d{1,9}){2})(?:(?:\s|#[^\n]*\n)+(\d{1,5}))?')
-
+# %% ../../nbs/11_data.io.ipynb #1ecc903e
 def _chunks(data):
     "Chunks of a PNG: name, where it begins, and where it ends by its own length"
     at,name = 8,b''
@@ -99,6 +97,9 @@ def _check_sums(path, data):
     for name,start,end in _chunks(data):
         if name[:1].isupper() and zlib.crc32(view[start+4:end-4])!=int.from_bytes(data[end-4:end], 'big'):
             raise ValueError(f"{path} is a truncated or damaged PNG file: the checksum of {name!r} is wrong")
+
+# %% ../../nbs/11_data.io.ipynb #be10a1dc
+_pnm = re.compile(rb'P([1-6])((?:(?:\s|#[^\n]*\n)+\d{1,9}){2})(?:(?:\s|#[^\n]*\n)+(\d{1,5}))?')
 
 def _pnm_needs(data):
     head = _pnm.match(data)
