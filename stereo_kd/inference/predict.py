@@ -267,14 +267,14 @@ def stereo_predict(
     left:str,                # left picture of a rectified pair
     right:str,               # right picture, same size
     o:_output,
-    model:str=DEFAULT_MODEL, # name of a network with shipped weights, or a checkpoint file
-    scale:float=1.,          # run at this multiple of the size: below 1 is faster, above 1 finer
+    model:str=DEFAULT_MODEL, # shipped weights by name, or a checkpoint file
+    scale:float=1.,          # of the size at which it runs: below 1 is faster, above 1 finer
     device:str=None,         # cpu, cuda, cuda:1 ...; default: the GPU if there is one
     align:bool=False,        # vertical alignment of the right picture first
-    post:str='none',         # post-processing: none, filter, or left_right (best, twice the time)
-    tile:str=None,           # HEIGHTxWIDTH, px: match in overlapping tiles of that size, for large pairs
+    post:str='none',         # post-processing: none, filter, left_right (best, slower)
+    tile:str=None,           # HEIGHTxWIDTH, px: overlapping tiles of that size, for large pairs
     raw:bool=False,          # .png as KITTI stores it (16 bit, x 256) instead of colours
-    color_max:float=None,    # .png: disparity of the last colour, px; default: the map's own range
+    color_max:float=None,    # .png: disparity of the last colour, px; default: the largest
     focal:float=None,        # .ply: focal length, px
     baseline:float=None,     # .ply: distance of the cameras, m
     cx:float=None,           # .ply: principal point, px; default: the centre
