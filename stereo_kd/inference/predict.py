@@ -269,7 +269,7 @@ def stereo_predict(
     o:_output,
     model:str=DEFAULT_MODEL, # shipped weights by name, or a checkpoint file
     scale:float=1.,          # of the size at which it runs: below 1 is faster, above 1 finer
-    device:str=None,         # cpu, cuda, cuda:1 ...; default: the GPU if there is one
+    device:str=None,         # cpu, cuda, cuda:1 ...; default: a GPU if any
     align:bool=False,        # vertical alignment of the right picture first
     post:str='none',         # post-processing: none, filter, left_right (best, slower)
     tile:str=None,           # HEIGHTxWIDTH, px: overlapping tiles of that size, for large pairs
