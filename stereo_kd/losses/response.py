@@ -10,7 +10,7 @@ import torch
 from functools import partial
 from torch import Tensor
 from ..kernels.losses import fused_sum
-from ..models.base import own_scores
+from ..models.base import own_scores, own_weights, own_weights
 from ..models.regression import pixel_mean
 
 # %% ../../nbs/41_losses.response.ipynb #87df8dd6
@@ -44,11 +44,12 @@ class ResponseLoss:
     ): self.max_disp,self.distance,self.at,self.masked = max_disp,distance,at,masked
 
     def __call__(self, student, teacher, disp, valid, tau=1.):
-        pair = [own_scores(student),own_scores(teacher).detach()]
+        with torch.no_grad(): taught = own_scores(teacher),own_weights(teacher, self.max_disp)
+        pair,weights = zip((own_scores(student),own_weights(student, self.max_disp)), taught)
         valid = valid if self.masked else torch.ones_like(valid)
         return pixel_mean(
             lambda p,q: self.distance(p, q, tau), pair, [], valid, self.max_disp, self.at,
-            self.kernel(tau))
+            self.kernel(tau), weights)
 
     def kernel(self, tau): # the fused form of a distance that has one
         kind = {tempered_l1:'l1', tempered_kl:'kl'}.get(self.distance)

@@ -13,7 +13,7 @@ from torch import nn
 from .base import StereoNet
 from .cost_volume import cosine_volume
 from .regression import expand_bins
-from .layers import ConvBN, FirstBlock, Hourglass2D, MobileV1, MobileV2
+from .layers import ConvBN, FirstBlock, Hourglass2D, make_upsample, MobileV1, MobileV2
 
 # %% ../../nbs/30_models.dtpnet.ipynb #9a12bb28
 class DTPFeatures(nn.Module):
@@ -48,6 +48,7 @@ class DTPnet(StereoNet):
         width:int=64,                 # channels at H/4
         hidden:int=96,                # channels of the two inner convolutions of Eq. 1
         match:int=32,                 # channels compared by the correlation
+        upsample:str='bilinear',      # as published, or 'convex': learned, see `models.regression`
     ):
         super().__init__(max_disp)
         if cost_volume not in ('c2d','correlation'):
@@ -64,8 +65,11 @@ class DTPnet(StereoNet):
         self.score = nn.Conv2d(n if self.c2d else 2*n, max_disp, 1)
         if not self.c2d: # starts as a block matcher
             self.score.weight.data[:,n:,0,0] = expand_bins(torch.eye(n)[...,None], max_disp)[...,0].T
+        self.upsample = make_upsample(upsample, stem, width)
+        if self.upsample: self.answer_with = ('upsample_weights',)
 
-    def bins(self): return [self.score, self.mix[-1][0]] if self.c2d else [self.score]
+    def bins(self):
+        return [self.score]+[self.mix[-1][0]]*self.c2d+([self.upsample.out] if self.upsample else [])
 
 # %% ../../nbs/30_models.dtpnet.ipynb #50112cb5
 @patch
@@ -80,6 +84,7 @@ def cost_volume(self:DTPnet, left, right, extras):
 
 @patch
 def aggregation(self:DTPnet, volume, left, right, extras, all_outputs):
+    if self.upsample: extras['upsample_weights'] = self.upsample(left[0], left[1])
     if self.c2d: return [self.score(self.hourglass(volume))]
     hg = self.hourglass(self.mix(torch.cat([volume,left[-2]], 1)))
     return [self.score(torch.cat([hg,volume], 1))]

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 from .base import StereoNet
 from .cost_volume import cosine_volume
-from .layers import ConvBN
+from .layers import ConvBN, make_upsample
 
 # %% ../../nbs/31_models.dtpnet_lite.ipynb #3504b1dc
 class Residual(nn.Module):
@@ -50,6 +50,7 @@ class DTPnetLite(StereoNet):
         match:int=32,     # channels compared by the correlation
         mix:int=48,       # channels of volume and left features together, at H/4
         inner:int=64,     # and at H/8
+        upsample:str='bilinear', # or 'convex': learned, see `models.regression`
     ):
         super().__init__(max_disp)
         n = max_disp//4
@@ -59,17 +60,21 @@ class DTPnetLite(StereoNet):
         self.mix,self.hourglass = ConvBN(n+width, mix, 1, act=nn.ReLU()),Below(mix, inner)
         self.score = nn.Conv2d(mix+n, n, 1)
         self.score.weight.data[:,mix:,0,0] = torch.eye(n) # starts as a block matcher
+        self.upsample = make_upsample(upsample, stem, width)
+        if self.upsample: self.answer_with = ('upsample_weights',)
 
     def features(self, image, extras):
-        quarter = self.fine(self.stem(image))
+        half = self.stem[0](image)
+        quarter = self.fine(self.stem[1](half))
         deep = self.deep(quarter)
-        return [quarter, deep, F.normalize(self.match(deep).float(), dim=1)]
+        return [half, quarter, deep, F.normalize(self.match(deep).float(), dim=1)]
 
     def cost_volume(self, left, right, extras):
         return cosine_volume(left[-1], right[-1], self.max_disp//4, SHARPNESS)
 
     def aggregation(self, volume, left, right, extras, all_outputs):
+        if self.upsample: extras['upsample_weights'] = self.upsample(left[0], left[1])
         mixed = self.hourglass(self.mix(torch.cat([volume,left[-2]], 1)))
         return [self.score(torch.cat([mixed,volume], 1))]
 
-    def bins(self): return [self.score]
+    def bins(self): return [self.score, *([self.upsample.out] if self.upsample else [])]
