@@ -6,7 +6,7 @@ from torch import nn
 from stereo_kd.models.base import StereoNet
 from stereo_kd.models.cost_volume import cosine_volume
 from stereo_kd.models.regression import expand_bins
-from stereo_kd.models.layers import ConvBN, FirstBlock, Hourglass2D, MobileV1, MobileV2
+from stereo_kd.models.layers import ConvBN, FirstBlock, Hourglass2D, make_upsample, MobileV1, MobileV2
 import matplotlib.pyplot as plt
 from fastcore.test import *
 from stereo_kd.evaluation.cost import count_macs, count_params, module_table, thop_macs
@@ -32,6 +32,19 @@ def test_two_forms_and_their_stages():
 def test_parameters_in_millions():
     n = {f: sum(p.numel() for p in DTPnet(cost_volume=f).parameters()) for f in ('c2d','correlation')}
     test_eq({k:round(v/1e6,3) for k,v in n.items()}, dict(c2d=0.636, correlation=0.645)) # the paper: 0.64
+
+def test_learned_upsampling_is_an_option():
+    from stereo_kd.models.base import answer_maps
+    torch.manual_seed(0)
+    x,y = torch.randn(2,1,3,45,131)
+    for form in ('c2d','correlation'):
+        net = DTPnet(48, form, stem=8, width=16, upsample='convex').eval()
+        nn.init.normal_(net.upsample.out.weight, 0, .5) # no longer bilinear
+        with torch.no_grad(): out = net(x, y)
+        test_eq([tuple(m.shape) for m in answer_maps(net, out)], [(1,48,12,36),(1,144,12,36)])
+        with torch.no_grad(): bilinear = StereoNet.disparity(net, out.aggregation[-1], (45,131))
+        assert (out.disparity[-1]-bilinear).abs().max()>.1 and net.upsample.out in net.bins()
+    test_eq(len(DTPnet(48, 'c2d').bins()), 2)
 
 def test_correlation_is_a_cosine():
     torch.manual_seed(0)

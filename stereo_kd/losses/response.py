@@ -44,8 +44,9 @@ class ResponseLoss:
     ): self.max_disp,self.distance,self.at,self.masked = max_disp,distance,at,masked
 
     def __call__(self, student, teacher, disp, valid, tau=1.):
-        with torch.no_grad(): taught = own_scores(teacher),own_weights(teacher, self.max_disp)
-        pair,weights = zip((own_scores(student),own_weights(student, self.max_disp)), taught)
+        pair = [own_scores(student),own_scores(teacher).detach()]
+        weights = [own_weights(o, self.max_disp) for o in (student,teacher)]
+        if weights[1] is not None: weights[1] = weights[1].detach()
         valid = valid if self.masked else torch.ones_like(valid)
         return pixel_mean(
             lambda p,q: self.distance(p, q, tau), pair, [], valid, self.max_disp, self.at,

@@ -8,6 +8,7 @@ __all__ = ['SHARPNESS', 'Residual', 'Below', 'DTPnetLite']
 # %% ../../nbs/31_models.dtpnet_lite.ipynb #08031579
 import torch
 import torch.nn.functional as F
+from fastcore.basics import patch
 from torch import nn
 from .base import StereoNet
 from .cost_volume import cosine_volume
@@ -63,18 +64,22 @@ class DTPnetLite(StereoNet):
         self.upsample = make_upsample(upsample, stem, width)
         if self.upsample: self.answer_with = ('upsample_weights',)
 
-    def features(self, image, extras):
-        half = self.stem[0](image)
-        quarter = self.fine(self.stem[1](half))
-        deep = self.deep(quarter)
-        return [half, quarter, deep, F.normalize(self.match(deep).float(), dim=1)]
-
-    def cost_volume(self, left, right, extras):
-        return cosine_volume(left[-1], right[-1], self.max_disp//4, SHARPNESS)
-
-    def aggregation(self, volume, left, right, extras, all_outputs):
-        if self.upsample: extras['upsample_weights'] = self.upsample(left[0], left[1])
-        mixed = self.hourglass(self.mix(torch.cat([volume,left[-2]], 1)))
-        return [self.score(torch.cat([mixed,volume], 1))]
-
     def bins(self): return [self.score, *([self.upsample.out] if self.upsample else [])]
+
+# %% ../../nbs/31_models.dtpnet_lite.ipynb #b080de9a
+@patch
+def features(self:DTPnetLite, image, extras):
+    half = self.stem[0](image)
+    quarter = self.fine(self.stem[1](half))
+    deep = self.deep(quarter)
+    return [half, quarter, deep, F.normalize(self.match(deep).float(), dim=1)]
+
+@patch
+def cost_volume(self:DTPnetLite, left, right, extras):
+    return cosine_volume(left[-1], right[-1], self.max_disp//4, SHARPNESS)
+
+@patch
+def aggregation(self:DTPnetLite, volume, left, right, extras, all_outputs):
+    if self.upsample: extras['upsample_weights'] = self.upsample(left[0], left[1])
+    mixed = self.hourglass(self.mix(torch.cat([volume,left[-2]], 1)))
+    return [self.score(torch.cat([mixed,volume], 1))]

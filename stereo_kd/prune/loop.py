@@ -217,7 +217,7 @@ def _answer(net, pair):
 def check_pruning(
     net:nn.Module, # a `StereoNet`; its weights are spoilt
     **kw           # as for `prune_step`: ratio, of, round_to
-) -> dict:         # change: largest of any number in the maps of the answer; channels silenced and removed; silent ones left
+) -> dict:         # change: largest in the maps of the answer; channels silenced and removed; silent ones left
     "Silence random channels, prune as many, and compare the answers"
     for m in net.modules(): # BatchNorm layers as after some training
         if isinstance(m, _BatchNorm):
