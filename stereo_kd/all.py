@@ -24,7 +24,10 @@ from .models.madis import load_pretrained, MaDis
 from .models.zoo import create_like, create_model, list_models, load_model, read_card, save_model, shipped
 from .losses.supervised import bin_cross_entropy, SupervisedLoss
 from .losses.response import ResponseLoss, tempered_ce, tempered_kl, tempered_l1
-from .losses.feature import cosine_distance, FeatureLoss, MapLoss
+from .losses.feature import AdaptedLoss, cosine_distance, FeatureLoss, MapLoss
+from .losses.relational import attention_transfer, pairwise_similarity, probability_transfer, relational_distance
+from .losses.cost_volume import OutputsLoss, volume_kl
+from .losses.disparity import DisparityLoss
 from .losses.laplacian import laplace_scores, LaplacianLoss, LaplaceResponseLoss
 from .losses.reconstruction import reconstruction_image, ReconstructionLoss
 from .prune.loop import below, prune_loop, prune_step, ratio_for, recalibrate
@@ -33,7 +36,8 @@ from .train.cache import CachedTeacher
 from .train.ema_mim import EMACallback, MaskCallback
 from .train.distill import DistillCallback, ramp, Term
 from .train.learner import constant, fit, one_cycle, step_decay, stereo_learner
-from .train.recipes import DISTANCES, completion_recipe, dtp_callback, madis_recipe, tsnnet_callback
+from .train.recipes import completion_recipe, DISTANCES, dsnet_callback, dtp_callback, madis_recipe
+from .train.recipes import tsnnet_callback
 from .train.stages import average_weights, Plan, prune_stages, Step, train_stage
 from .inference.holes import fill_background, fill_holes
 from .inference.weighted_median import weighted_median_filter

@@ -17,7 +17,10 @@ from stereo_kd.models.madis import load_pretrained, MaDis
 from stereo_kd.models.zoo import create_like, create_model, list_models, load_model, read_card, save_model, shipped
 from stereo_kd.losses.supervised import bin_cross_entropy, SupervisedLoss
 from stereo_kd.losses.response import ResponseLoss, tempered_ce, tempered_kl, tempered_l1
-from stereo_kd.losses.feature import cosine_distance, FeatureLoss, MapLoss
+from stereo_kd.losses.feature import AdaptedLoss, cosine_distance, FeatureLoss, MapLoss
+from stereo_kd.losses.relational import attention_transfer, pairwise_similarity, probability_transfer, relational_distance
+from stereo_kd.losses.cost_volume import OutputsLoss, volume_kl
+from stereo_kd.losses.disparity import DisparityLoss
 from stereo_kd.losses.laplacian import laplace_scores, LaplacianLoss, LaplaceResponseLoss
 from stereo_kd.losses.reconstruction import reconstruction_image, ReconstructionLoss
 from stereo_kd.prune.loop import below, prune_loop, prune_step, ratio_for, recalibrate
@@ -26,7 +29,8 @@ from stereo_kd.train.cache import CachedTeacher
 from stereo_kd.train.ema_mim import EMACallback, MaskCallback
 from stereo_kd.train.distill import DistillCallback, ramp, Term
 from stereo_kd.train.learner import constant, fit, one_cycle, step_decay, stereo_learner
-from stereo_kd.train.recipes import DISTANCES, completion_recipe, dtp_callback, madis_recipe, tsnnet_callback
+from stereo_kd.train.recipes import completion_recipe, DISTANCES, dsnet_callback, dtp_callback, madis_recipe
+from stereo_kd.train.recipes import tsnnet_callback
 from stereo_kd.train.stages import average_weights, Plan, prune_stages, Step, train_stage
 from stereo_kd.inference.holes import fill_background, fill_holes
 from stereo_kd.inference.weighted_median import weighted_median_filter
