@@ -25,7 +25,8 @@ from .models.zoo import create_like, create_model, list_models, load_model, read
 from .losses.supervised import bin_cross_entropy, SupervisedLoss
 from .losses.response import ResponseLoss, tempered_ce, tempered_kl, tempered_l1
 from .losses.feature import AdaptedLoss, cosine_distance, FeatureLoss, MapLoss
-from .losses.relational import attention_transfer, pairwise_similarity, probability_transfer, relational_distance
+from .losses.relational import attention_transfer, pairwise_similarity
+from .losses.relational import probability_transfer, relational_distance
 from .losses.cost_volume import OutputsLoss, volume_kl
 from .losses.disparity import DisparityLoss
 from .losses.laplacian import laplace_scores, LaplacianLoss, LaplaceResponseLoss

@@ -18,7 +18,8 @@ from stereo_kd.models.zoo import create_like, create_model, list_models, load_mo
 from stereo_kd.losses.supervised import bin_cross_entropy, SupervisedLoss
 from stereo_kd.losses.response import ResponseLoss, tempered_ce, tempered_kl, tempered_l1
 from stereo_kd.losses.feature import AdaptedLoss, cosine_distance, FeatureLoss, MapLoss
-from stereo_kd.losses.relational import attention_transfer, pairwise_similarity, probability_transfer, relational_distance
+from stereo_kd.losses.relational import attention_transfer, pairwise_similarity
+from stereo_kd.losses.relational import probability_transfer, relational_distance
 from stereo_kd.losses.cost_volume import OutputsLoss, volume_kl
 from stereo_kd.losses.disparity import DisparityLoss
 from stereo_kd.losses.laplacian import laplace_scores, LaplacianLoss, LaplaceResponseLoss
