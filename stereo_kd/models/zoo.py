@@ -143,7 +143,7 @@ class _Budget(TorchFunctionMode):
         shapes:dict, # name -> shape, as the header of the file has them
     ):
         super().__init__()
-        self.calls,self.elements = 500+12*len(shapes),10_000_000+50*sum(map(prod, shapes.values()))
+        self.calls,self.elements = 500+24*len(shapes),10_000_000+50*sum(map(prod, shapes.values()))
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
