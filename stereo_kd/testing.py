@@ -13,14 +13,14 @@ __all__ = ['markers', 'header', 'ROOMS', 'CAPS', 'real_data', 'line_net', 'pair_
            'tree_problems', 'stereo_kd_prepare']
 
 # %% ../nbs/02_testing.ipynb #5b442b1c
-import ast, csv, json, math, os, posixpath, re
+import ast, csv, io, json, math, os, posixpath, re, sys
 from collections import Counter
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 from unittest import SkipTest
 from fastcore.script import call_parse, store_true
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 
 # %% ../nbs/02_testing.ipynb #2ee209f0
 def real_data() -> Path: # folder that holds `kitti2015`, `middlebury`, `eth3d`, ...
@@ -81,25 +81,47 @@ class Cell(NamedTuple):
     outputs:list     # as saved in the file
 
 # %% ../nbs/02_testing.ipynb #d16db256
+def _text(path):
+    "The text of a file of the project, or one sentence that names it"
+    path = Path(path)
+    if path.exists() and not path.is_file(): raise ValueError(f"{path} is not a file")
+    try: return path.read_text(encoding='utf-8')
+    except UnicodeDecodeError as e: raise ValueError(f"{path} is not a text file: {e}") from None
+
+def _tree(code):
+    "The syntax tree of a cell without its magics; None where it has none"
+    try: return ast.parse(re.sub(r'^[%!].*', '', code, flags=re.M))
+    except (SyntaxError, ValueError, RecursionError, MemoryError): return None # of deep nesting, of bytes that are 0
+
+def _read_cell(number, c):
+    kind,source,outputs = c['cell_type'],''.join(c['source']),c.get('outputs', [])
+    if not isinstance(kind, str) or not all(isinstance(o, dict) for o in outputs): raise ValueError('a cell of no kind')
+    directives,code = split_directives(source) if kind=='code' else ({},source)
+    if {'export','exports','exporti'} & set(directives) and _tree(code) is None: raise ValueError('it exports no Python')
+    return Cell(number, kind, directives, code, outputs)
+
 def read_cells(path:Path # notebook file
 ) -> list[Cell]: # in order, empty cells too
     "Read a notebook"
-    try: cells = json.loads(Path(path).read_text(encoding='utf-8'))['cells']
-    except (ValueError,KeyError) as e: raise ValueError(f"{path} is not a notebook: {e}") from None
-    def cell(number, c):
-        source = ''.join(c['source'])
-        directives,code = split_directives(source) if c['cell_type']=='code' else ({},source)
-        return Cell(number, c['cell_type'], directives, code, c.get('outputs', []))
-    return [cell(i,c) for i,c in enumerate(cells, 1)]
+    text,number = _text(path),0
+    try: return [_read_cell(number := i, c) for i,c in enumerate(json.loads(text)['cells'], 1)]
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as e:
+        where = f' at cell {number}' if number else ''
+        raise ValueError(f"{path} is not a notebook{where}: {e}") from None
 
 # %% ../nbs/02_testing.ipynb #2ec33177
 def notebooks(root:Path='.' # project folder
 ) -> dict[Path,list[Cell]]: # cells by path, in the order of the names
     "Read every notebook of the project"
     paths = sorted((Path(root)/'nbs').rglob('*.ipynb'))
-    return {
+    found = {
         p:read_cells(p) for p in paths
         if not any(o.startswith(('_','.')) for o in p.relative_to(root).parts)}
+    for path,cells in found.items():
+        name = module_name(cells)
+        if name and not all(part.isidentifier() for part in name.split('.')):
+            raise ValueError(f"{path} exports to {name!r}, which is no module")
+    return found
 
 # %% ../nbs/02_testing.ipynb #2dce3fbd
 def module_name(cells:list[Cell] # a notebook
@@ -133,8 +155,7 @@ def _measured(cell): return _exported(cell) and bool(_lines(cell)) and not impor
 def import_lines(code:str # source of a cell
 ) -> list[str]: # one statement each; none when the cell does anything else
     "The statements of a cell that only imports, without magics and nbdev"
-    try: body = ast.parse(re.sub(r'^[%!].*', '', code, flags=re.M)).body
-    except SyntaxError: return []
+    body = getattr(_tree(code), 'body', [])
     if not all(isinstance(o, (ast.Import,ast.ImportFrom)) for o in body): return []
     return [line for line in map(ast.unparse, body) if not re.match(r'(from|import) nbdev\b', line)]
 
@@ -163,7 +184,8 @@ def function_source(cell:Cell # with a `test` directive
         lines = [f'@pytest.mark.{m}' for m in markers if m in cell.directives]
         lines += [f'def test_{words[0]}():', indent_code(cell.code.rstrip())]
         compile('\n'.join(lines), words[0], 'exec')
-    except SyntaxError as e: raise ValueError(f"test {words[0]}: {e.msg}") from None
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as e:
+        raise ValueError(f"test {words[0]}: {getattr(e, 'msg', e)}") from None
     return '\n'.join(lines)
 
 # %% ../nbs/02_testing.ipynb #8e19ae09
@@ -204,7 +226,7 @@ def module_tests(
     return '\n\n'.join([head, *tests.values()])+'\n'
 
 # %% ../nbs/02_testing.ipynb #fb911571
-def _generated(path): return path.read_text(encoding='utf-8').startswith(header.split('{')[0])
+def _generated(path): return _text(path).startswith(header.split('{')[0])
 
 # %% ../nbs/02_testing.ipynb #37a8387d
 def write_tests(root:Path='.' # project folder
@@ -264,9 +286,9 @@ def write_readme(root:Path='.' # project folder
     "Write `README.md` from `nbs/index.ipynb`"
     path,dest = Path(root)/'nbs'/'index.ipynb',Path(root)/'README.md'
     if not path.exists(): return None
-    parts = [
-        '<!-- Generated from nbs/index.ipynb by make prepare -->',
-        *filter(None, map(cell_markdown, read_cells(path)))]
+    try: parts = list(filter(None, map(cell_markdown, read_cells(path))))
+    except (TypeError, AttributeError) as e: raise ValueError(f"{path} is not a notebook: {e}") from None
+    parts = ['<!-- Generated from nbs/index.ipynb by make prepare -->', *parts]
     dest.write_text('\n\n'.join(parts)+'\n', encoding='utf-8')
     return dest
 
@@ -293,7 +315,10 @@ def find_rows(
     selected:dict={},  # the same, for columns that the file may lack
 ) -> list[dict]:       # rows of the csv, values as text
     "Rows of a results file that have these values"
-    with open(Path(root)/file, newline='', encoding='utf-8') as f: rows = list(csv.DictReader(f))
+    try: rows = list(csv.DictReader(io.StringIO(_text(Path(root)/file), newline='')))
+    except csv.Error as e: raise ValueError(f"{file} is damaged: {e}") from None
+    if any(None in r or None in r.values() for r in rows):
+        raise ValueError(f"{file} is damaged: a row has not as many columns as its head")
     columns = set(rows[0]) if rows else set()
     lacking = sorted({*where, 'weights'}-columns)
     if lacking: raise ValueError(f"{file} has no column {', '.join(lacking)}")
@@ -312,9 +337,10 @@ def one_row(
     return rows[0]
 
 # %% ../nbs/02_testing.ipynb #84743ecc
-def three_digits(x:float # any finite number
+def three_digits(x:float # a number
 ) -> str: # whole numbers keep all their digits
     "A number for a table: 0.0645, 1.40, 11.7, 4351"
+    if not math.isfinite(x): return str(x)
     return f'{x:.{max(0, 2-math.floor(math.log10(abs(x) or 1)))}f}' 
 
 # %% ../nbs/02_testing.ipynb #9ed467ca
@@ -346,9 +372,13 @@ def _rows(column, specs, cells, root):
     if rows and column.key not in rows[0]: raise ValueError(f"{column.file} has no column {column.key}")
     return rows
 
+def _float(row, column):
+    try: return float(row[column.key])
+    except ValueError: raise ValueError(f"{column.file}: {column.key} is {row[column.key]!r:.40}, no number") from None
+
 def _figure(column, rows):
     if len(rows)>1: raise ValueError(f"{len(rows)} rows of {column.file} match {column.where}")
-    return three_digits(float(rows[0][column.key])) if rows else '–' 
+    return three_digits(_float(rows[0], column)) if rows else '–' 
 
 # %% ../nbs/02_testing.ipynb #e867356f
 def shipped_weights(root:Path='.' # project folder
@@ -356,8 +386,12 @@ def shipped_weights(root:Path='.' # project folder
     "The checkpoints that ship, by the `weights` of their cards"
     found = {}
     for path in sorted((Path(root)/'stereo_kd'/'weights').glob('*.safetensors')):
-        with safe_open(path, 'numpy') as f: card = json.loads(f.metadata()['stereo_kd'])
-        found[card.get('weights')] = path.name
+        if not path.is_file(): raise ValueError(f"{path} is not a file")
+        try:
+            with safe_open(path, 'numpy') as f: weights = json.loads(f.metadata()['stereo_kd'])['weights']
+            found[str(weights)] = path.name
+        except (SafetensorError, OSError, LookupError, TypeError, ValueError, RecursionError) as e:
+            raise ValueError(f"{path} has no card: {e}") from None
     return found
 
 # %% ../nbs/02_testing.ipynb #62344663
@@ -366,7 +400,7 @@ def _wrong_figure(shown, column, rows):
     if shown in ('','–') and not rows: return None
     if len(rows)!=1: return f"{len(rows)} rows of {column.file} match {column.where}"
     if not re.fullmatch(r'-?\d+(\.\d+)?', shown): return f"{shown!r} is not a number"
-    value,digits = float(rows[0][column.key]),len(shown.partition('.')[2])
+    value,digits = _float(rows[0], column),len(shown.partition('.')[2])
     if f'{value:.{digits}f}'!=shown: return f"{shown} is shown, {column.file} has {value}"
 
 def _wrong_weights(rows, shipped):
@@ -414,7 +448,7 @@ def stray_figures(text:str # Markdown
 def check_readme(root:Path='.' # project folder
 ) -> list[str]: # a sentence for each mistake; empty when every figure is traced
     "Trace every figure of `README.md` to a row of a csv file, and the row to a checkpoint that ships"
-    text,shipped,wrong = (Path(root)/'README.md').read_text(encoding='utf-8'),shipped_weights(root),[]
+    text,shipped,wrong = _text(Path(root)/'README.md'),shipped_weights(root),[]
     for comment,table in _marked.findall(text):
         specs = [parse_column(line) for line in comment.split('\n')]
         for line in table.strip().split('\n')[2:]:
@@ -471,7 +505,8 @@ def upward_imports(graph:dict # of `import_graph`
 ROOMS = dict(
     core='', metrics='core', testing='', kernels='core', data='core metrics', models='core kernels',
     losses='models kernels', prune='models', train='losses prune models data',
-    inference='models kernels data.io', evaluation='inference data', deploy='evaluation', all='train deploy')
+    inference='models kernels data.io', evaluation='inference data', deploy='evaluation',
+    fuzz='testing train deploy', all='train deploy fuzz')
 
 def may_import(room:str # name of a room
 ) -> set[str]: # rooms and modules
@@ -514,8 +549,8 @@ def public_names(code:str # source of an exported cell
 def used_names(code:str # source of a cell; magics are passed over
 ) -> set[str]: # variables and attributes
     "Names that a cell reads or calls"
-    try: tree = ast.parse(re.sub(r'^[%!].*', '', code, flags=re.M))
-    except SyntaxError: return set()
+    tree = _tree(code)
+    if tree is None: return set()
     return {
         getattr(o, 'id', getattr(o, 'attr', None)) for o in ast.walk(tree)
         if isinstance(o, (ast.Name,ast.Attribute))}
@@ -524,9 +559,8 @@ def used_names(code:str # source of a cell; magics are passed over
 def packed_lines(code:str # source of a cell; magics are passed over
 ) -> list[int]: # numbers of the lines, the first is 1
     "Lines that hold two statements of one block, as `a; b` does"
-    try: tree = ast.parse(re.sub(r'^[%!].*', '', code, flags=re.M))
-    except SyntaxError: return []
-    blocks = [getattr(o, k, None) for o in ast.walk(tree) for k in ('body','orelse','finalbody')]
+    tree = _tree(code)
+    blocks = [getattr(o, k, None) for o in (ast.walk(tree) if tree else ()) for k in ('body','orelse','finalbody')]
     pairs = [p for b in blocks if isinstance(b, list) for p in zip(b, b[1:])]
     return sorted(second.lineno for first,second in pairs if first.end_lineno==second.lineno)
 
@@ -608,12 +642,7 @@ def tree_problems(root:Path='.' # project folder
     graph = import_graph(root)
     return [*upward_imports(graph), *room_imports(graph), *over_caps(root), *check_readme(root)]
 
-@call_parse
-def stereo_kd_prepare(
-    root:str='.',           # project folder
-    check:store_true=False  # write nothing; fail when an import, a cap or a figure of the README is wrong
-):
-    "Write tests and README from the notebooks and print the house numbers"
+def _prepare(root, check):
     if check:
         if problems := tree_problems(root): raise SystemExit('\n'.join(problems))
         return print('order of imports, house numbers and figures of the README: as they should be')
@@ -623,3 +652,14 @@ def stereo_kd_prepare(
         else 'kept: there is no nbs/index.ipynb')
     for key,value in notebook_report(root).items(): print(f"{key:16}{value}")
     for problem in over_caps(root): print(f"above the caps: {problem}")
+
+@call_parse
+def stereo_kd_prepare(
+    root:str='.',           # project folder
+    check:store_true=False  # write nothing; fail when an import, a cap or a figure of the README is wrong
+):
+    "Write tests and README from the notebooks and print the house numbers"
+    try: _prepare(root, check)
+    except (ValueError, OSError) as e:
+        print(f'stereo_kd_prepare: {e}', file=sys.stderr)
+        sys.exit(2)

@@ -1,14 +1,17 @@
 # Generated from nbs/00_core.ipynb; edit the notebook, not this file
-import csv, errno, glob, hashlib, json, os, platform, random, re, secrets, subprocess, tempfile
+import atexit, csv, errno, glob, hashlib, json, os, platform, random, re, secrets, socket, stat, subprocess, sys
+import tempfile, threading, time, weakref
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 import numpy as np, torch
 import torch.nn.functional as F
+from safetensors.torch import save
 from torch import nn, Tensor
 from copy import deepcopy
 from fastcore.test import *
 import matplotlib.pyplot as plt
+import pytest
 from stereo_kd.core import *
 
 def test_normalize_roundtrip():
@@ -114,6 +117,20 @@ def test_a_killed_process_leaves_nothing_for_long():
         test_eq([p.name for p in Path(d).iterdir()], ['a.txt'])
         test_eq(f.read_text(), 'newer')
 
+def test_tensors_are_files_like_any_other():
+    from safetensors import safe_open
+    from unittest import mock
+    with tempfile.TemporaryDirectory() as d:
+        file,beside = Path(d)/'a.safetensors',Path(d)/'b'
+        beside.touch()
+        save_tensors(dict(w=torch.arange(3.)), file, about='three')
+        test_eq(file.stat().st_mode, beside.stat().st_mode)
+        with safe_open(file, 'pt') as f: test_eq([f.metadata(),f.get_tensor('w').tolist()], [dict(about='three'),[0.,1.,2.]])
+        seen = []
+        with mock.patch.object(Path, 'write_bytes', lambda self, b: seen.append(sorted(p.name for p in Path(d).iterdir()))):
+            save_tensors(dict(w=torch.ones(1)), file)
+        test_eq([n.startswith('.a.safetensors.') for n in seen[0]], [True,False,False]) # one temporary file, under our own name
+
 def test_an_input_is_no_output():
     with tempfile.TemporaryDirectory() as d:
         a,b,link = (Path(d)/n for n in ('a','b','link'))
@@ -123,6 +140,31 @@ def test_an_input_is_no_output():
             test_fail(lambda: check_output(out, b, a), exc=ValueError, contains='is the input')
         check_output(b, a, link, None, np.zeros(3))
         check_output(None, a)
+
+def test_what_is_no_file_is_named():
+    from unittest import mock
+    with tempfile.TemporaryDirectory() as d:
+        d = Path(d)
+        os.mkfifo(d/'pipe')
+        (d/'loop').symlink_to('loop')
+        (d/'big').write_bytes(b'12345')
+        for path,words in ((d,'is a folder'), (d/'pipe','pipe is a device or a pipe'), ('/dev/zero','device or a pipe'),
+                           (d/'no','no does not exist'), (d/'big'/'x','x does not exist'), (d/'loop','loop cannot be read'),
+                           ('a'*300,'aaa cannot be read'), ('a\0b',"'a\\x00b' is no file name"),
+                           (d/'big','big has 5 bytes, more than the 4')):
+            for read in (lambda p: check_file(p, 4), lambda p: read_text(p, 4)):
+                test_fail(lambda: read(path), exc=(ValueError,OSError), contains=words)
+        test_eq(read_text(d/'big'), '12345')
+
+def test_damaged_json_is_named():
+    with tempfile.TemporaryDirectory() as d:
+        f = Path(d)/'a.json'
+        for data,words in ((b'{"a": 1', 'a.json is damaged: it is not JSON'), (b'\xff\xfe{', 'a.json is not a text file'),
+                           (b'['*200_000, 'a.json is damaged'), (b'[1]', 'it holds a list, not a dict'), (b'', 'not JSON')):
+            f.write_bytes(data)
+            test_fail(lambda: read_json(f), exc=ValueError, contains=words)
+        f.write_text('{"a": 1}')
+        test_eq([read_json(f), parse_json('[2]', 'x', list)], [dict(a=1),[2]])
 
 def test_a_folder_is_refused_to_another_request():
     with tempfile.TemporaryDirectory() as d:
@@ -134,12 +176,48 @@ def test_a_folder_is_refused_to_another_request():
             'a stage that was made from something else: seed was 0, is now 7. Use another folder'),
                          (dict(seed=1, new=2), 'seed was 0, is now 1; new was None, is now 2')):
             test_fail(lambda: ask(**kw), exc=OtherRequest, contains=words)
-        test_eq(json.loads(Path(f'{d}/a/made_from.json').read_text()), dict(seed=0, size=[64,128], teacher=None))
+        made_from = Path(f'{d}/a/made_from.json')
+        test_eq(read_json(made_from), dict(seed=0, size=[64,128], teacher=None))
+        for damaged in ('{"seed": 0', '[0]', ''):
+            made_from.write_text(damaged)
+            test_fail(ask, exc=ValueError, contains='a/made_from.json is damaged')
+            test_eq(made_from.read_text(), damaged)
+
+def test_a_second_process_is_told_who_is_there():
+    import sys
+    child = 'import fcntl, os, sys; fd = os.open(sys.argv[1], os.O_RDWR|os.O_CREAT); fcntl.lockf(fd, int(sys.argv[2])); ' \
+        'print(os.write(fd, b"process %d on earth" % os.getpid()), flush=True); input()'
+    @contextmanager
+    def elsewhere(how): # another process has the folder inside, and is killed
+        other = subprocess.Popen([sys.executable, '-c', child, f'{f}/{LOCK}', str(int(how))], stdin=-1, stdout=-1, text=True)
+        with other:
+            other.stdout.readline()
+            yield other
+            other.kill()
+    with tempfile.TemporaryDirectory() as d:
+        f = Path(d)/'run'
+        if os.name=='posix':
+            import fcntl
+            f.mkdir()
+            with elsewhere(fcntl.LOCK_EX) as other:
+                says = f'{f} is in use by process {other.pid} on '
+                test_fail(lambda: take(f, wait=0), exc=FolderInUse, contains=says)
+                test_fail(lambda: take(f, shared=True, wait=0), exc=FolderInUse, contains=says)
+            test_eq([p.name for p in f.iterdir()], [LOCK]) # what a killed process leaves holds nobody
+            with hold(f, wait=0), hold(f, wait=0): pass # twice in one process
+            test_eq(list(f.iterdir()), [])
+            with elsewhere(fcntl.LOCK_SH):
+                with hold(f, shared=True, wait=0): pass
+                test_fail(lambda: take(f, wait=0), exc=FolderInUse, contains='is in use')
+            test_eq(os.path.basename(take(f, wait=0)), LOCK)
 
 def test_size_strings():
     test_eq(parse_size(' 480X640 '), (480,640))
     for wrong in ('480', '480x', 'x', '0x640', '480x640x3', '48 0x640'):
         test_fail(lambda: parse_size(wrong), contains=f"like 480x640, got '{wrong}'")
+    check_threads(2)
+    check_threads(None)
+    for wrong in (0, -1, 1_000_000): test_fail(lambda: check_threads(wrong), contains=f'on this machine, got {wrong}')
 
 def test_rows_have_one_schema():
     with tempfile.TemporaryDirectory() as d:
@@ -156,7 +234,7 @@ def test_a_run_is_kept_with_its_recipe():
     with tempfile.TemporaryDirectory() as d:
         run = run_folder(f'{d}/a/b')
         rows = save_run(run, 'dtp', [dict(network='x', epe=2.)], preset='quick', seed=3, own=['preset'])
-        kept = json.loads((run/'metrics.json').read_text())
+        kept = read_run(run/'metrics.json')
         test_eq(kept['rows'], rows)
         test_eq(
             {k:rows[0][k] for k in ('exp','seed','preset','epe')},
@@ -167,10 +245,27 @@ def test_a_run_is_kept_with_its_recipe():
         put_aside(run/'nothing there')
         again = run_folder(run, restart=True)
         test_eq(
-            [list(again.iterdir()),json.loads((run.with_name('b.old1')/'metrics.json').read_text())],
-            [[],kept])
+            [[p.name for p in again.iterdir()],[p.name for p in run.with_name('b.old1').iterdir()]],
+            [[LOCK] if os.name=='posix' else [],['metrics.json']])
+        test_eq(read_run(run.with_name('b.old1')/'metrics.json'), kept)
         # nothing to put aside
         test_eq(run_folder(again, restart=True)==again and not run.with_name('b.old2').exists(), True)
+        for damaged in ('{"rows": 3}', '{"rows": [1]}', '{}', '{"rows"'):
+            (again/'bad.json').write_text(damaged)
+            test_fail(lambda: read_run(again/'bad.json'), exc=ValueError, contains='bad.json is damaged')
+
+@pytest.mark.slow
+def test_a_run_is_held_until_its_process_ends():
+    import sys
+    with tempfile.TemporaryDirectory() as d:
+        code = 'import sys; from stereo_kd.core import *; print(run_folder(sys.argv[1]), flush=True); input()'
+        other = subprocess.Popen([sys.executable, '-c', code, f'{d}/a'], stdin=-1, stdout=-1, text=True)
+        with other:
+            other.stdout.readline()
+            if os.name=='posix': test_fail(lambda: take(f'{d}/a', wait=0), exc=FolderInUse, contains=f'process {other.pid}')
+            other.communicate('\n')
+        test_eq(list(Path(d, 'a').iterdir()), []) # the lock is gone
+        run_folder(f'{d}/a', shared=True)
 
 def test_modes_come_back():
     net = nn.Sequential(nn.BatchNorm2d(3), nn.Sequential(nn.Dropout())).train()
@@ -189,6 +284,30 @@ def test_modes_come_back():
     with keep_modes(net): net.eval()
     test_eq(modes(), before)
 
+def test_threads_share_a_borrowed_network():
+    import threading
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Dropout(.5)).train()
+    net[2].eval()
+    x,statistics = torch.randn(2,3,8,8),net[1].running_mean.clone()
+    with evaluating(net): want = net(x)
+    inside,leave,got = threading.Event(),threading.Event(),[]
+    def slow():
+        with evaluating(net):
+            inside.set()
+            leave.wait(9)
+            got.append(net(x))
+    t = threading.Thread(target=slow)
+    t.start()
+    inside.wait(9)
+    with evaluating(net): got.append(net(x)) # comes later, leaves first
+    leave.set()
+    t.join()
+    for y in got: test_eq(y, want)
+    test_eq(net[1].running_mean, statistics)
+    test_eq([m.training for m in net.modules()], [True,True,True,False])
+    assert not evaluating.__wrapped__.__globals__['_borrowed']
+
 def test_fingerprints_tell_networks_apart():
     torch.manual_seed(0)
     a,b = nn.Conv2d(2, 2, 1),nn.Conv2d(2, 2, 1)
@@ -200,3 +319,50 @@ def test_fingerprints_tell_networks_apart():
     before = fingerprint(b)
     b.weight.data[0,0] *= 1+1e-6
     assert fingerprint(b)!=before
+
+def test_checksums_change_with_anything():
+    x = torch.arange(6.).reshape(2,3)
+    same = checksum('a', dict(m=x, n=torch.tensor(1)))
+    test_eq(checksum('a', dict(n=torch.tensor(1), m=x.clone())), same) # the order is no matter
+    other = [checksum('b', dict(m=x, n=torch.tensor(1))), checksum('a', dict(m=x)), checksum('a', dict(m=x, o=torch.tensor(1)))]
+    other += [checksum('a', dict(m=y, n=torch.tensor(1))) for y in (x.reshape(3,2), x.view(torch.int32), x.T, x+1)]
+    test_eq(len({same, *other}), 1+len(other))
+    test_eq(checksum('a', dict(m=x.T)), checksum('a', dict(m=x.T.contiguous())))
+
+def test_a_command_ends_with_one_line():
+    from contextlib import redirect_stderr
+    from io import StringIO
+    def run(e, **kw):
+        with redirect_stderr(StringIO()) as said:
+            try:
+                with one_line('stereo_x', 'less', **kw): raise e
+            except Refused as done: return done.code,said.getvalue(),str(done)+'\n'
+    for e,words in ((ValueError('a.png is damaged'),'a.png is damaged'),
+                    (FileNotFoundError(2, 'No such file', 'a.png'),'a.png: No such file'),
+                    (MemoryError(),'out of memory; try less'),
+                    (RuntimeError('std::bad_alloc'),'out of memory; try less')):
+        code,said,text = run(e)
+        test_eq([code,said,text], [2,f'stereo_x: {words}\n',said])
+    test_fail(lambda: run(RuntimeError('a bug')), exc=RuntimeError, contains='a bug')
+    test_eq(run(RuntimeError('needs onnx'), foreseen=RuntimeError)[1], 'stereo_x: needs onnx\n')
+    assert out_of_memory(MemoryError()) and not out_of_memory(ValueError('a.png is damaged'))
+
+@pytest.mark.slow
+def test_memory_that_is_not_there_is_refused():
+    import sys
+    code = '''if 1:
+    import numpy, torch
+    from stereo_kd import core
+    limit = core.limit_memory
+    core.limit_memory = lambda: limit(300*2**20) # as if 300 MiB were free
+    for ask in (lambda: torch.ones(2**28), lambda: numpy.ones(2**28), lambda: bytearray(2**30),
+                lambda: [torch.ones(2**20) for _ in range(1000)], lambda: torch.ones(2**20)):
+        try:
+            with core.one_line('stereo_x', 'less'): ask()
+        except core.Refused as e: print(e)
+    print('done', len(torch.ones(2**27)))''' # 512 MiB: the limit is gone
+    if sys.platform=='linux' and not torch.cuda.is_available():
+        done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
+        said = 'stereo_x: out of memory; try less\n'
+        test_eq([done.returncode,done.stdout,done.stderr], [0,4*said+f'done {2**27}\n',4*said])
+    with limit_memory(): test_eq(torch.ones(9).sum().item(), 9)

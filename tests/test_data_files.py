@@ -6,7 +6,7 @@ from fastcore.basics import patch
 from pathlib import Path
 from torch import Tensor
 from typing import NamedTuple
-from stereo_kd.core import check_pair, normalize
+from stereo_kd.core import check_pair, normalize, read_text
 from stereo_kd.data.io import read_disparity, read_image, read_pixels
 import cv2, tempfile
 import matplotlib.pyplot as plt
@@ -103,6 +103,10 @@ def test_sizes_that_differ_are_named():
         test_fail(
             lambda: PairFiles([PairFile(d/'l.png', d/'l.png', d/'t.png')])[0],
             contains='t.png is (5, 9), its image')
+        write_disparity(d/'wide.png', np.ones((6,9),'float32'))
+        for kw,say in ((dict(visible=d/'t.png'), 't.png is (5, 9), the disparity it belongs to (6, 9)'),
+                       (dict(right_disp=d/'t.png'), 't.png must have the same shape')):
+            test_fail(lambda: PairFiles([PairFile(d/'l.png', d/'l.png', d/'wide.png', **kw)], 'noc')[0], contains=say)
     test_fail(lambda: PairFiles([], 'visible'), contains="'noc' or 'any', got 'visible'")
 
 def test_splits_choose_by_name():
@@ -114,6 +118,12 @@ def test_splits_choose_by_name():
         test_eq([[p.name for p in part.files], part.mask, part.name], [['b','d'], 'noc<64', 'letters'])
         f.write_text('z')
         test_fail(lambda: ds.split(str(f)), exc=ValueError, contains='none of the 4 pairs of letters')
+        f.write_text('# only this\n')
+        test_fail(lambda: ds.split(str(f)), exc=ValueError, contains='s.txt; it begins with nothing')
+        f.write_bytes(b'\xff\xfeb\0') # UTF-16
+        test_fail(lambda: ds.split(str(f)), exc=ValueError, contains='s.txt is not a text file')
+        for name,say in ((f'{d}/no.txt','no.txt does not exist'), (d+'/.txt/../../etc',"there is no split")):
+            test_fail(lambda: read_split(name), exc=(ValueError,OSError), contains=say)
     test_eq([f.name for f in ds.subset(['c',0]).files], ['c','a'])
     test_fail(
         lambda: read_split('nobody'), exc=ValueError,

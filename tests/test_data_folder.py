@@ -1,5 +1,5 @@
 # Generated from nbs/18_data.folder.ipynb; edit the notebook, not this file
-import re, warnings
+import glob, re, warnings
 from pathlib import Path
 from stereo_kd.data.files import IncompleteWarning, PairFile, PairFiles
 import cv2, numpy as np, os, tempfile
@@ -50,8 +50,20 @@ def test_patterns_and_errors():
             (lambda: folder(d/'no'), 'is not a folder'),
             (lambda: folder(d, 'cam/l{}'), 'a pattern each'),
             (lambda: folder(d, '{}/{}', 'x'), 'more than one {}'),
-            (lambda: folder(d, 'a', 'b'), 'in it: cam, t')]:
+            (lambda: folder(d, 'a', 'b'), 'in it: cam, t'),
+            (lambda: folder(d, '/{}', 'r{}'), "pattern '/{}' must name files below the folder"),
+            (lambda: folder(d, 'l{}', '\0'), "must name files below"), (lambda: folder(d, 'l/', 'r/'), "must name files below"),
+            (lambda: folder(d, '**/{}', '[', '*'), 'has no pair of images; tried **/{} with ['),
+            (lambda: folder(d, 'x'*300+'{}', 'y{}'), 'has no pair of images; tried xxx')]:
             test_fail(f, exc=ValueError, contains=say)
+        for side in ('a[1]','b*'): # letters that mean something to a shell
+            (d/side).mkdir()
+            cv2.imwrite(str(d/side/'x.png'), np.zeros((4,6), np.uint8))
+        test_eq([f.name for f in folder(d, 'a[1]/{}', 'b*/{}').files], ['x'])
+        os.mkfifo(d/'b*'/'y.png')
+        cv2.imwrite(str(d/'a[1]'/'y.png'), np.zeros((4,6), np.uint8))
+        pipe = folder(d, 'a[1]/{}', 'b*/{}')
+        test_fail(lambda: pipe[1], exc=ValueError, contains='y.png is a device or a pipe')
 
 @pytest.mark.data
 def test_real_camera_pair():

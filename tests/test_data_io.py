@@ -1,12 +1,12 @@
 # Generated from nbs/11_data.io.ipynb; edit the notebook, not this file
-import re, warnings
+import re, warnings, zlib
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 import cv2, numpy as np
 from PIL import Image, TiffImagePlugin
-from stereo_kd.core import atomic_write
-import errno, tempfile
+from stereo_kd.core import atomic_write, check_file, out_of_memory
+import errno, os, struct, tempfile, zlib
 from unittest.mock import patch
 from fastcore.test import *
 import matplotlib.pyplot as plt
@@ -19,6 +19,10 @@ def test_bytes_roundtrip():
         write_bytes(Path(d)/'new'/'a', b'abc')
         test_eq(read_bytes(Path(d)/'new'/'a'), b'abc')
         test_fail(lambda: read_bytes(d), exc=ValueError, contains='is a folder')
+        os.mkfifo(Path(d)/'pipe.png') # nobody will ever write to it
+        for read in (read_bytes,read_image,read_pfm,read_disparity):
+            test_fail(lambda: read(Path(d)/'pipe.png'), exc=ValueError, contains='pipe.png is a device or a pipe')
+            test_fail(lambda: read('/dev/zero'), exc=ValueError, contains='/dev/zero is a device or a pipe')
 
 def test_every_format_agrees():
     rgb = np.random.default_rng(0).integers(0, 256, (20,30,3), dtype=np.uint8)
@@ -87,6 +91,39 @@ def test_damaged_files_are_named():
         Image.fromarray(np.full((4,4), 70000, np.int32)).save(d/'int.tiff')
         test_fail(lambda: read_image(d/'int.tiff'), exc=ValueError, contains='int.tiff holds int32')
     cv2.utils.logging.setLogLevel(level)
+
+def test_headers_are_compared_with_the_file():
+    def chunk(name, body, size=None): # a chunk of a PNG whose length may lie
+        head = struct.pack('>I', len(body) if size is None else size)
+        return head+name+body+struct.pack('>I', zlib.crc32(name+body))
+    def png(w, h, claimed=None, bits=8):
+        body = zlib.compress(bytes(h*(1+w*bits//8)), 9) if claimed is None else b'x'*16
+        head = chunk(b'IHDR', struct.pack('>IIBBBBB', w, h, bits, 0, 0, 0, 0))
+        return b'\x89PNG\r\n\x1a\n'+head+chunk(b'IDAT', body, claimed)+chunk(b'IEND', b'')
+    bmp = cv2.imencode('.bmp', np.zeros((4,4,3), np.uint8))[1].tobytes()
+    tiff = cv2.imencode('.tiff', np.zeros((9,9), np.uint8), [cv2.IMWRITE_TIFF_COMPRESSION, 1])[1].tobytes()
+    at = int.from_bytes(tiff[4:8], 'little')
+    strips = next(k for k in range(at+2, len(tiff), 12) if tiff[k:k+2]==b'\x11\x01') # where the pixels lie
+    lies = {
+        'a.png': (png(4, 4, 2**32-1), 'by its header it has 4294967'), 'b.png': (png(4, 4, 2**31), 'truncated or damaged PNG'),
+        'c.png': (png(9000, 9000, bits=1), 'claims about 81 million pixels'), # true, and nobody's picture
+        'a.ppm': (b'P6\n800 600\n255\n'+bytes(999), 'by its header it has 1440000 bytes'),
+        'b.ppm': (b'P5 #\n9 9 #\n1023\n'+bytes(99), 'by its header it has 162 bytes'),
+        'c.ppm': (b'P3\n800 600\n255\n'+b'1 '*99, 'truncated or damaged PNM'),
+        'a.bmp': (bmp[:18]+struct.pack('<ii', 90, -90)+bmp[26:], 'truncated or damaged BMP'),
+        'a.tiff': (tiff[:strips+8]+struct.pack('<I', 2**31)+tiff[strips+12:], 'truncated or damaged TIFF')}
+    with tempfile.TemporaryDirectory() as d:
+        for name,(data,words) in lies.items():
+            (Path(d)/name).write_bytes(data)
+            test_fail(lambda: read_image(Path(d)/name), exc=ValueError, contains=name)
+            test_fail(lambda: read_image(Path(d)/name), exc=ValueError, contains=words)
+        whole = png(9, 9)
+        for k in (9, 20, 50, len(whole)-2): # a length, a width, a pixel, the end
+            (Path(d)/'flip.png').write_bytes(whole[:k]+bytes([whole[k]^1])+whole[k+1:])
+            test_fail(lambda: read_image(Path(d)/'flip.png'), exc=ValueError, contains='flip.png is a truncated or damaged PNG')
+        (Path(d)/'white.png').write_bytes(png(3840, 2160)) # 4K, one grey level
+        test_eq(read_pixels(Path(d)/'white.png').shape, (2160,3840))
+    test_eq(len(png(4, 4, 2**32-1)), 73) # bytes of the first of them
 
 def test_bytes_of_any_image():
     x = np.arange(256, dtype=np.uint8).reshape(16,16)
@@ -183,6 +220,16 @@ def test_npy_and_pfm_disparities():
         np.testing.assert_array_equal(read_disparity(f), np.float32([[1.5,np.nan],[np.nan,np.nan]]))
         np.save(f, np.array([{}], object))
         test_fail(lambda: read_disparity(f), exc=ValueError, contains='a.npy is not a .npy array')
+        for shape in ((0,5),(5,0),(0,0)):
+            np.save(f, np.zeros(shape))
+            test_fail(lambda: read_disparity(f), exc=ValueError, contains='a.npy')
+        np.save(f, np.zeros((2,3), np.int8))
+        whole = f.read_bytes()
+        for shape in (b'(2, 10**9)', b'(999999999, 999999999999)', b'(-2,3)', b'('*50, b'(2,3,)+(9,)'):
+            f.write_bytes(whole.replace(b'(2, 3)', shape))
+            test_fail(lambda: read_disparity(f), exc=ValueError, contains='a.npy is not a .npy array')
+        np.save(f, np.array([[1e300,2]]))
+        np.testing.assert_array_equal(read_disparity(f), np.float32([[np.nan,2]]))
         np.save(f, np.zeros((2,2,2)))
         test_fail(
             lambda: read_disparity(f), exc=ValueError,

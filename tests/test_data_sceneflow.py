@@ -1,7 +1,7 @@
 # Generated from nbs/13_data.sceneflow.ipynb; edit the notebook, not this file
 import os, warnings
 from pathlib import Path
-from stereo_kd.core import pick
+from stereo_kd.core import pick, read_text
 from stereo_kd.data.files import check_tree, IncompleteWarning, PairFile, PairFiles
 import tempfile, time
 from fastcore.test import *
@@ -76,6 +76,18 @@ def test_partners_and_wrong_trees():
             contains="unknown part of SceneFlow 'valid'; known: test, train")
         test_fail(lambda: sceneflow(d, subset='monkaa'), exc=ValueError, contains='known: all, flyingthings')
         test_fail(lambda: sceneflow(d, sign=2), exc=ValueError, contains='sign must be')
+        clean = Path(f)/'frames_cleanpass'
+        for n in 'xy': (clean/'TEST'/n).symlink_to(clean/'TEST') # links that lead back, each through the other
+        test_eq(len(sceneflow(d, 'test', finalpass=False)), 2)
+        unused = Path(d)/'unused.txt'
+        for text in ('/', '..', '\n.\n'):
+            unused.write_text(text)
+            with warnings.catch_warnings():
+                warnings.simplefilter('error', IncompleteWarning)
+                warnings.filterwarnings('ignore', 'SceneFlow, test is incomplete')
+                test_fail(lambda: sceneflow(d, 'test', False, unused=unused), exc=IncompleteWarning, contains='unused.txt names')
+        unused.write_bytes(b'\xff')
+        test_fail(lambda: sceneflow(d, 'test', False, unused=unused), exc=ValueError, contains='unused.txt is not a text file')
 
 @pytest.mark.data
 def test_truth_explains_a_real_frame():

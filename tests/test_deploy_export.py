@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 from torch.nn.utils.fusion import fuse_conv_bn_eval
-from stereo_kd.core import atomic_write, format_table, normalize, parse_size, pick
+from stereo_kd.core import atomic_write, check_output, format_table, normalize, one_line, parse_size, pick
 from stereo_kd.data.synthetic import SyntheticPairs
 from stereo_kd.models.base import StereoNet, get_map
 from stereo_kd.models.regression import soft_argmax, upsample_scores
@@ -20,6 +20,7 @@ from fastcore.test import *
 from pathlib import Path
 from stereo_kd.models.zoo import create_model
 from stereo_kd.prune.loop import prune_step
+import pytest
 from stereo_kd.deploy.export import *
 
 def test_folding_changes_nothing():
@@ -178,6 +179,16 @@ def test_the_answer_is_exported_by_name():
                 out, = onnx.load(f'{d}/a.onnx').graph.output
                 test_eq((out.name, tuple(s.dim_value for s in out.type.tensor_type.shape.dim)), (name,shape))
 
+@pytest.mark.slow
+def test_a_transformer_is_exported():
+    if installed_runtimes():
+        torch.manual_seed(0)
+        net = create_model('madis', size='tiny', max_disp=48).eval()
+        with tempfile.TemporaryDirectory() as d:
+            rows = export_onnx(net, f'{d}/a.onnx', (40,100), 'plain')
+            test_eq([r['runtime'] for r in rows], installed_runtimes())
+            assert all(r['max_px']<1e-3 for r in rows), rows
+
 def test_command_line():
     with tempfile.TemporaryDirectory() as d:
         if installed_runtimes():
@@ -190,3 +201,11 @@ def test_command_line():
             lambda: stereo_export('dtpnet_pruned', f'{d}/b.onnx', size='48'), exc=SystemExit,
             contains='size must be HEIGHTxWIDTH')
         assert not Path(f'{d}/b.onnx').exists()
+        from stereo_kd.models.zoo import save_model
+        checkpoint = Path(d)/'a.safetensors'
+        save_model(create_model('dtpnet', max_disp=48, stem=8, width=16), checkpoint)
+        before = checkpoint.read_bytes()
+        test_fail(
+            lambda: stereo_export(str(checkpoint), str(checkpoint)), exc=SystemExit,
+            contains='a.safetensors is the input')
+        test_eq(checkpoint.read_bytes(), before)

@@ -6,16 +6,18 @@ from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from statistics import median
 from time import perf_counter
-from stereo_kd.core import fingerprint, format_table, parse_size, write_rows
+from torch import nn
+from stereo_kd.core import check_output, check_threads, fingerprint, format_table, one_line, parse_size, write_rows
 from stereo_kd.data.synthetic import DISAGREEMENTS, SyntheticPairs
-from stereo_kd.deploy.engine import Engine, sessions
+from stereo_kd.deploy.engine import Engine, check_engine, sessions
 from stereo_kd.evaluation.cost import costs, device_name
-from stereo_kd.inference.sgbm import sgbm
+from stereo_kd.inference.sgbm import sgbm, sgbm_settings
 from stereo_kd.models.zoo import create_model, list_models, load_model, shipped
 import csv, tempfile
 from fastcore.script import anno_parser
 from fastcore.test import *
 from stereo_kd.core import check_rows
+from stereo_kd.evaluation.cost import count_params
 from stereo_kd.models.zoo import read_card
 import pytest
 from stereo_kd.deploy.speed import *
@@ -30,6 +32,7 @@ def test_machine_numbers_are_plausible():
     mib = peak_memory(lambda: np.ones(2**24))
     assert not mib==mib or 100<mib<200, mib
     before = torch.get_num_threads(),cv2.getNumThreads()
+    test_fail(lambda: roofline(10**6), exc=ValueError, contains='threads must be 1 to')
     with cpu_threads(1): test_eq((torch.get_num_threads(),cv2.getNumThreads()), (1,1))
     test_eq((torch.get_num_threads(),cv2.getNumThreads()), before)
 
@@ -85,8 +88,17 @@ def test_command_line():
     test_eq(rows[0]['weights'], read_card('dtpnet_lite_pruned')['weights']) # the file that was timed
     test_eq(rows[1]['weights'], '') # no file holds the weights of a fresh network
     assert float(rows[0]['params_m'])<.1 and float(rows[2]['ms_median'])>0 and rows[2]['utilisation']==''
+    from unittest import mock
     for args,say in (
-        (dict(size=['big']),'size must be'),
-        (dict(engine=['tpu'], size=['48x64']),"unknown engine 'tpu'")):
-        test_fail(lambda: stereo_bench(['dtpnet'], **args), exc=SystemExit, contains=say)
+        (dict(size=['big']),'size must be'), (dict(engine=['folded','tpu']),"unknown engine 'tpu'"),
+        (dict(threads=[1,1_000_000]),'threads must be 1 to'), (dict(threads=[0]),'got 0'), (dict(rounds=0),'rounds must be 1 or more'),
+        (dict(sgbm=['fast']),"unknown mode 'fast' of SGBM")):
+        with mock.patch.dict(speed_rows.__globals__, roofline=lambda *a: 1/0, load_model=lambda *a: 1/0): # nothing is done before
+            test_fail(lambda: stereo_bench(['dtpnet'], **args), exc=SystemExit, contains=say)
     assert versions()['torch'] and 'nobody' not in versions()
+    n = count_params(create_model('dtpnet', stem=8, width=16))
+    test_eq(count_params(network_by_name('dtpnet:stem=8,width=16')), n)
+    assert network_by_name('dtpnet:cost_volume=c2d').form=='c2d' and hasattr(network_by_name('dtpnet_lite'), 'card')
+    bad = {'madis:tiny': 'arguments are written madis:NAME=VALUE', 'madis:size=giant': "unknown size 'giant'"}
+    for name,say in bad.items():
+        test_fail(lambda: network_by_name(name), exc=ValueError, contains=say)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 from torch.utils.flop_counter import FlopCounterMode
-from stereo_kd.core import evaluating
+from stereo_kd.core import check_threads, evaluating
 import tempfile
 import matplotlib.pyplot as plt
 from stereo_kd.core import format_table
@@ -151,6 +151,7 @@ def test_latency_leaves_no_trace():
     assert torch.equal(torch.get_rng_state(), state)
     for wrong in (dict(rounds=0), dict(threads=0), dict(batch=0), dict(warmup=-1)):
         test_fail(lambda: latency(net, (4,4), **wrong), contains='at least 1')
+    test_fail(lambda: latency(net, (4,4), threads=10**6), contains='threads must be 1 to')
     seen = []
     class Pair(nn.Conv2d):
         def forward(self, left, right):

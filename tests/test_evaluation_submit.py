@@ -1,5 +1,5 @@
 # Generated from nbs/82_evaluation.submit.ipynb; edit the notebook, not this file
-import zipfile
+import re, zipfile
 import numpy as np
 from stereo_kd.core import atomic_write, pick
 from stereo_kd.data.io import encode_kitti, encode_pfm
@@ -72,6 +72,9 @@ def test_nothing_wrong_is_written():
         ('middlebury', {'S1':hole}, {}, 'named like testH/SCENE'),
         ('middlebury', {f'test{r}/S1':hole for r in 'QH'}, {}, 'in one resolution'),
         ('kitti', good, {}, "unknown benchmark 'kitti'"),
+        *(('eth3d', {name:hole}|{f's{i}':hole for i in range(19)}, {}, f"with / between, got {name!r:.60}")
+          for name in ('../../home/x', '/etc/x', 'a/../b', '..', '.hidden', 'a//b', 'a\\b', 'a\0', 'a/', 'a\n', '')),
+        ('middlebury', {'testH/..':hole}|{f'testH/S{i}':hole for i in range(14)}, {}, "got 'testH/..'"),
         ('kitti2015', good, dict(method='a b'), "letters, digits, _ or -, got 'a b'")]
     with tempfile.TemporaryDirectory() as d:
         f = Path(d)/'x.zip'

@@ -1,7 +1,40 @@
 # Generated from nbs/03_kernels.jit.ipynb; edit the notebook, not this file
+import numba as nb, numpy as np, os, stat, tempfile, torch
+import torch.nn.functional as F
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache, partial
+from llvmlite import ir
+from numba.extending import intrinsic
+from torch import Tensor
 import numpy as np, torch
 from fastcore.test import *
 from stereo_kd.kernels.jit import *
+
+def test_without_a_home_it_compiles_all_the_same():
+    from unittest import mock
+    from numba.core import caching
+    from stereo_kd.kernels.jit import rows_around # of the module, not of this notebook
+    plain,want = rows_around.py_func,rows_around(5, 20)
+    nowhere = [caching.UserProvidedCacheLocator] # the package cannot be written to, and there is no home
+    folders = mock.patch.object(caching.CacheImpl, '_locator_classes', nowhere)
+    with tempfile.TemporaryDirectory() as d, folders, mock.patch.object(tempfile, 'tempdir', d):
+        if hasattr(os, 'getuid'):
+            own = own_folder()
+            test_eq([os.path.dirname(own), stat.S_IMODE(os.stat(own).st_mode)], [d,0o700])
+            test_eq(njit(plain)(5, 20), want)
+            kept = [f for _,_,files in os.walk(own) for f in files]
+            assert any(f.endswith('.nbi') for f in kept), kept
+            again = njit(plain)
+            test_eq([again(5, 20), list(again.stats.cache_hits.values())], [want,[1]])
+            os.chmod(own, 0o777) # anybody may have put something in
+            test_eq(own_folder(), '')
+            os.rename(own, f'{d}/mine')
+            os.symlink(f'{d}/mine', own)
+            test_eq(own_folder(), '')
+            fresh = njit(plain)
+            test_eq([fresh(5, 20), dict(fresh.stats.cache_hits)], [want,{}])
+            with mock.patch.object(os, 'makedirs', side_effect=OSError): test_eq(own_folder(), '')
+        test_eq(nb.config.CACHE_DIR, os.environ.get('NUMBA_CACHE_DIR', ''))
 
 def test_powers_of_two():
     from stereo_kd.kernels.jit import _exp2

@@ -100,6 +100,8 @@ def test_every_stage_writes_extras():
     test_eq([tuple(out.disparity[-1].shape),out.aggregation], [(1,20,33),[]])
     test_close(out.disparity[-1][0,::4,::4], (x-y)[0,0,::4,::4])
     assert get_map(out, Net.answer) is out.extras['head']
+    given = (dict(seen='a'),dict(seen='b'))
+    test_eq([Net(48)(x, y, 'features', None, given).extras['seen'],given], [['a','b'],(dict(seen='a'),dict(seen='b'))])
     test_fail(lambda: get_map(out, 'aggregation'), contains="no map 'aggregation'")
 
 def test_a_call_leaves_no_trace():

@@ -1,25 +1,32 @@
 # Generated from nbs/39_models.zoo.ipynb; edit the notebook, not this file
-import json
+import json, torch
+from contextlib import contextmanager
 from importlib.metadata import version
+from math import prod
 from pathlib import Path
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from torch import nn
-from stereo_kd.core import atomic_write, environment, fingerprint, pick
+from torch import nn, Tensor
+from torch.overrides import TorchFunctionMode
+from stereo_kd.core import atomic_write, check_file, environment, fingerprint, parse_json, pick, save_tensors
+from stereo_kd.models.acvnet import ACVNet
+from stereo_kd.models.dsnet import DSNet
 from stereo_kd.models.dtpnet import DTPnet
 from stereo_kd.models.dtpnet_lite import DTPnetLite
+from stereo_kd.models.gwcnet import gwcnet_g, gwcnet_gc
+from stereo_kd.models.madis import MaDis
 from stereo_kd.models.psmnet import PSMNet
 from stereo_kd.models.mobilestereonet import MobileStereoNet2D
 from stereo_kd.models.tsnnet import tsnnet_naive, tsnnet_student, tsnnet_teacher
 from stereo_kd.models.widths import apply_widths, widths
-import tempfile, torch
+import tempfile, time, torch
 from fastcore.test import *
+from safetensors.torch import save_file
 from stereo_kd.models.zoo import *
 
 def test_names_and_arguments():
     test_eq(create_model('dtpnet', max_disp=96).max_disp, 96)
     test_eq(create_model('dtpnet', cost_volume='c2d').form, 'c2d')
-    test_fail(lambda: create_model('raft'), contains="unknown model 'raft'; known: dtpnet")
+    test_fail(lambda: create_model('raft'), contains="unknown model 'raft'; known: acvnet, dsnet, dtpnet")
 
 def test_a_fresh_network_of_pruned_widths():
     torch.manual_seed(0)
@@ -48,6 +55,16 @@ def test_roundtrip_is_exact():
         test_eq(run(load_model(f'{d}/b.safetensors')), run(net))
         test_eq(back.card['weights'], fingerprint(net))
 
+def test_a_network_without_scores_too():
+    torch.manual_seed(0)
+    net = create_model('madis', size='tiny', max_disp=96).eval()
+    x,y = torch.randn(2,1,3,37,60)
+    with tempfile.TemporaryDirectory() as d, torch.no_grad():
+        save_model(net, f'{d}/a.safetensors')
+        back = load_model(f'{d}/a.safetensors', 'madis')
+        test_eq([back.spec,back.max_disp], [dict(name='madis', args=dict(size='tiny', max_disp=96)),96])
+        test_eq(back(x, y).disparity[-1], net(x, y).disparity[-1])
+
 def test_bad_checkpoints_are_named():
     torch.manual_seed(0)
     net = create_model('dtpnet', max_disp=48, stem=8, width=16)
@@ -59,11 +76,11 @@ def test_bad_checkpoints_are_named():
         for n in (0, 5, 300, len(data)//2):
             (Path(d)/'cut.safetensors').write_bytes(data[:n])
             test_fail(lambda: load_model(f'{d}/cut.safetensors'), contains='cut.safetensors is damaged')
-        save_file(dict(a=torch.ones(1)), f'{d}/other.safetensors')
+        save_tensors(dict(a=torch.ones(1)), f'{d}/other.safetensors')
         test_fail(lambda: load_model(f'{d}/other.safetensors'), contains='other.safetensors was not written by')
         net.spec = dict(name='psmnet', args={})
         save_model(net, f'{d}/lies.safetensors')
-        test_fail(lambda: load_model(f'{d}/lies.safetensors'), contains='lies.safetensors do not fit the psmnet')
+        test_fail(lambda: load_model(f'{d}/lies.safetensors'), contains='lies.safetensors does not describe a psmnet')
         test_fail(lambda: load_model(f'{d}/none.safetensors'), exc=FileNotFoundError, contains='none.safetensors')
         flipped = bytearray(data)
         flipped[-1000] ^= 1 # one bit of one weight
@@ -82,6 +99,63 @@ def test_bad_checkpoints_are_named():
         with mock.patch.dict(save_model.__globals__, check_finite=lambda *a: None): save_model(net, f'{d}/n.safetensors')
         test_fail(lambda: load_model(f'{d}/n.safetensors'), exc=ValueError, contains='n.safetensors: score.bias')
 
+def test_cards_that_lie_are_refused():
+    import resource
+    from copy import deepcopy
+    from safetensors.torch import load_file
+    torch.manual_seed(0)
+    tiny = dict(max_disp=48, stem=8, width=16)
+    net = create_model('dtpnet', **tiny)
+    with tempfile.TemporaryDirectory() as d:
+        f,g = Path(d)/'a.safetensors',Path(d)/'b.safetensors'
+        save_model(net, f)
+        whole,tensors = read_card(f),load_file(f)
+        def says(words, tensors=tensors, text=None, **fields):
+            info = {k:v for k,v in (whole|fields).items() if v!='none'}
+            save_file(tensors, g, metadata=dict(stereo_kd=json.dumps(info) if text is None else text))
+            start = time.process_time()
+            test_fail(lambda: load_model(g), exc=ValueError, contains=words)
+            assert time.process_time()-start<5, words
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        for key in ('name','args','widths','version','meta'):
+            says(f'card of {g} is damaged: {key} must be a', **{key:'none'})
+            says(f'b.safetensors is damaged: {key} must be a', **{key:[1]})
+        says('b.safetensors is damaged: weights must be a str, got 3', weights=3)
+        for text in ('{"name": "dtp', '['*100_000, '7', ''): says('b.safetensors is damaged', text=text)
+        says("b.safetensors does not describe a raft: unknown model 'raft'", name='raft')
+        for args in (dict(stem=16_000), dict(width=10**12), dict(max_disp=48*10**9), dict(hidden=-1), dict(stem=[8]),
+                     dict(max_disp='48'), dict(depth=3), dict(name='psmnet'), dict(match=None), dict(stem=float('nan')), dict(stem=[[8]]), dict(stem=dict(a=8))):
+            says('card of', args=tiny|args)
+            says('b.safetensors does not describe a ', args=tiny|args)
+        for blocks in ([10**9]*4, [10**6,1,1,1], []): says('b.safetensors', name='tsnnet_teacher', args=dict(blocks=blocks))
+        says('describe a tsnnet_teacher: hourglasses cannot be 100000000', name='tsnnet_teacher', args=dict(hourglasses=10**8))
+        layer = 'extract.stem.0.body.0.0'
+        for numbers in ([3,10**9,1], [10**5,10**5,1], [3], 'x', [3,16,1.5]):
+            says('b.safetensors does not describe a ', widths=whole['widths']|{layer:numbers})
+        says('b.safetensors do not fit the dtpnet they claim to be: match.0.weight is (32', args=tiny|dict(match=16), widths={})
+        says('the file lacks score.weight', {k:v for k,v in tensors.items() if k!='score.weight'})
+        says('the network has no more', tensors|dict(more=torch.zeros(3)))
+        says('b.safetensors is damaged', {k:v.half() for k,v in tensors.items()})
+        says('describe a dtpnet: it would be far larger', args=tiny|dict(stem=16_000), widths={})
+        says('score.weight is (', tensors|{'score.weight':tensors['score.weight'].flatten()})
+        grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss-before)/1024
+        assert grown<400, grown
+
+def test_every_network_keeps_within_the_budget():
+    from stereo_kd.models.zoo import _Budget, _elements
+    x = torch.ones(2)
+    for make in (lambda: torch.empty(2, 3), lambda: torch.zeros((2,3)), lambda: torch.ones(size=(2,3)), lambda: torch.arange(6),
+                 lambda: torch.full((2,3), 0.), lambda: x.new_zeros(2, 3), lambda: x.new_full((2,3), 9), lambda: x.new_empty([6])):
+        with _Budget({}) as left: make()
+        test_eq(_Budget({}).elements-left.elements, 6)
+    test_eq([_elements(torch.eye, (3,), {}), _elements(torch.cat, ([x,x],), {})], [9,0])
+    for name in list_models():
+        net = create_model(name)
+        shapes = {k:tuple(v.shape) for k,v in net.state_dict().items()}
+        with _Budget(shapes) as left: create_model(name)
+        whole = _Budget(shapes)
+        assert left.calls>whole.calls/2 and left.elements>whole.elements/2, (name, vars(left), vars(whole))
+
 def test_full_disk_while_saving():
     import errno
     from unittest import mock
@@ -90,10 +164,11 @@ def test_full_disk_while_saving():
         f = Path(d)/'a.safetensors'
         save_model(net, f)
         before = f.read_bytes()
-        def full(t, path, metadata):
-            Path(path).write_bytes(b'half')
+        write = Path.write_bytes
+        def full(self, data):
+            write(self, data[:len(data)//2])
             raise OSError(errno.ENOSPC, 'No space left on device')
-        with mock.patch.dict(save_model.__globals__, save_file=full):
+        with mock.patch.object(Path, 'write_bytes', full):
             test_fail(lambda: save_model(net, f), contains='a.safetensors: No space left')
         test_eq(f.read_bytes(), before)
         test_eq(len(list(Path(d).iterdir())), 1)

@@ -93,11 +93,13 @@ def test_what_cannot_be_followed_is_refused():
         'middle.1 (LayerNorm)': nn.Sequential(
             nn.ReLU(), nn.LayerNorm(16)), 'middle (GroupNorm)': nn.GroupNorm(2, 8),
         'middle (MultiheadAttention)': nn.MultiheadAttention(8, 2), 'middle (Shifted)': Shifted(),
-        'splits channels (Split': Do(lambda x: torch.cat(x.split([2,6], 1)[::-1], 1)), # as in DSNet
+        'splits channels (Split': Do(lambda x: torch.cat(x.split([2,6], 1)[::-1], 1)),
         'splits channels (Slice': Do(lambda x: torch.cat([x[:,4:],x[:,:4]], 1)),
         'multiplies maps (ScaledDotProduct': Attend()}
     for words,middle in refused.items():
         test_fail(lambda: prune_step(Net(middle), .3), exc=ValueError, contains=words)
+    test_fail(lambda: prune_step(create_model('acvnet', max_disp=48, width=8, blocks=(1,1,1,1)), .3), exc=ValueError,
+        contains='multiplies maps (ScaledDotProduct')
     for middle in (nn.Identity(), nn.BatchNorm2d(8), Do(lambda x: x[...,::2,1:]), Do(lambda x: x[:,:8]*2)): # fine
         assert 'first' in pruning_groups(Net(middle))
 
@@ -164,6 +166,26 @@ def test_silent_channels_psmnet():
         r = check_pruning(net, ratio=.4, round_to=round_to)
         assert r['change']<=1e-5 and r['removed']==r['silenced']>150 and not r['left'], r
 
+def test_silent_channels_gwcnet_and_dsnet():
+    small = dict(max_disp=48, blocks=(1,2,1,1))
+    for name,kw in (('gwcnet_g',dict(width=16)), ('gwcnet_gc',dict(width=16)), ('dsnet',dict(width=8, features=16)),
+                    ('dsnet',dict(width=8, features=16, attention=False))):
+        for round_to in (1,8):
+            torch.manual_seed(0)
+            net = create_model(name, **small, **kw).double()
+            r = check_pruning(net, ratio=.4, round_to=round_to)
+            assert r['change']<=1e-9 and r['removed']==r['silenced']>90 and not r['left'], (name, r)
+            test_eq(net.groups, 20)
+    net = create_model('dsnet', **small, width=8, features=16).double()
+    before = widths(net)
+    prune_step(net, .5, round_to=1)
+    after = widths(net)
+    cut = {n.split('.')[0] for n in after if after[n]!=before[n]}
+    test_eq(cut, {'trunk','attention','stem','hourglasses','heads'})
+    for n,w in after.items(): # the parts of the volume stay
+        if '.patches.' in n: test_eq(w, before[n])
+    test_eq([after[f'trunk.layer{i}.0.body.1.0'][1] for i in (2,3,4)], [32,64,64]) # and what is compared
+
 def test_the_check_sees_a_wrong_graph():
     from unittest import mock
     from stereo_kd.prune import loop
@@ -179,7 +201,8 @@ def test_the_check_sees_a_wrong_graph():
 def test_pruned_networks_work():
     cases = dict(
         dtpnet=dict(), dtpnet_lite=dict(), tsnnet_teacher=dict(hourglasses=1, blocks=(1,1,1,1)),
-        tsnnet_student={}, tsnnet_naive={}, psmnet=dict(width=16, blocks=(1,1,1,1)))
+        tsnnet_student={}, tsnnet_naive={}, psmnet=dict(width=16, blocks=(1,1,1,1)),
+        gwcnet_gc=dict(width=16, blocks=(1,1,1,1)), dsnet=dict(features=16, blocks=(1,1,1,1)))
     for name,kw in cases.items():
         torch.manual_seed(0)
         net = create_model(name, max_disp=48, **kw).train()

@@ -1,12 +1,12 @@
 # Generated from nbs/02_testing.ipynb; edit the notebook, not this file
-import ast, csv, json, math, os, posixpath, re
+import ast, csv, io, json, math, os, posixpath, re, sys
 from collections import Counter
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 from unittest import SkipTest
 from fastcore.script import call_parse, store_true
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from fastcore.test import *
 from tempfile import TemporaryDirectory
 from unittest.mock import patch
@@ -55,9 +55,19 @@ def test_reads_back_what_was_written():
 def test_broken_file_is_named():
     with TemporaryDirectory() as tmp:
         path = Path(tmp)/'bad.ipynb'
-        for text in ('{"cells": [', '{}'):
+        for text in ('{"cells": [', '{}', '[]', '{"cells": 3}', '{"cells": [{"cell_type": "code"}]}', '['*100_000,
+                     '{"cells": [{"cell_type": "code", "source": [3]}]}', '{"cells": [{"cell_type": [], "source": ""}]}'):
             path.write_text(text)
             test_fail(lambda: read_cells(path), contains='bad.ipynb is not a notebook', exc=ValueError)
+        path.write_bytes(b'\xff')
+        test_fail(lambda: read_cells(path), contains='bad.ipynb is not a text file', exc=ValueError)
+        write_notebook(path, 'x = (', '#| export\nx = (')
+        test_fail(lambda: read_cells(path), contains='bad.ipynb is not a notebook at cell 2: it exports no Python', exc=ValueError)
+        path.unlink()
+        os.mkfifo(path)
+        test_fail(lambda: read_cells(path), contains='bad.ipynb is not a file', exc=ValueError)
+        path = write_notebook(f'{tmp}/nbs/00_a.ipynb', '#| default_exp ../../a')
+        test_fail(lambda: notebooks(tmp), contains="00_a.ipynb exports to '../../a'", exc=ValueError)
 
 def test_only_import_cells_count():
     test_eq(import_lines(
@@ -203,6 +213,13 @@ def test_a_table_is_filled_from_its_csv():
         test_fail(lambda: one_row('a.csv', tmp, epe='7|8'), contains='0 rows of a.csv', exc=ValueError)
         rows = find_rows('a.csv', dict(mask='noc'), tmp, dict(network='a', post='none'))
         test_eq([r['epe'] for r in rows], ['1'])
+        for text,say in (('network,weights,epe\na,1,x\n',"a.csv: epe is 'x', no number"), ('network,weights,epe\na,1\n','a.csv is damaged'),
+                         ('network,weights,epe\na,1,2,3\n','not as many columns'), (b'\xff',  'a.csv is not a text file'),
+                         ('network,weights,epe\na,1,'+'2'*200_000, 'a.csv is damaged: field larger')):
+            (Path(tmp)/'a.csv').write_bytes(text if isinstance(text, bytes) else text.encode())
+            test_fail(lambda: table('epe: a.csv', 'a'), contains=say, exc=ValueError)
+        test_fail(lambda: find_rows('/dev/zero', {}, tmp), contains='/dev/zero is not a file', exc=ValueError)
+        test_eq(three_digits(float('nan')), 'nan')
 
 def test_figures_outside_of_tables_are_seen():
     text = 'Bad if > 3 px, on torch 2.15, by Eq. 4.2; 0.7 px off.\n\n| a | b |\n|-|-|\n| **1.50** | of 2.5 |\n'

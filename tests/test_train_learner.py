@@ -9,6 +9,7 @@ from fastai.callback.schedule import ParamScheduler, combined_cos
 from fastcore.basics import patch
 from torch.nn.modules.batchnorm import _BatchNorm
 from stereo_kd.core import write_csv
+from stereo_kd.losses.laplacian import LaplacianLoss
 from stereo_kd.losses.supervised import SupervisedLoss
 from stereo_kd.metrics import pooled_metrics
 from stereo_kd.models.base import STAGES
@@ -21,6 +22,12 @@ from stereo_kd.models.base import StereoNet
 from stereo_kd.models.cost_volume import correlation_volume
 from torch import nn
 from stereo_kd.train.learner import *
+
+def test_a_state_of_something_else_is_refused():
+    with tempfile.TemporaryDirectory() as d:
+        test_eq(StateCallback(d).epochs_done, 0)
+        write_state(d, 1, dict(epoch=1, model={}))
+        test_fail(lambda: StateCallback(d), exc=ValueError, contains=f'the state in {d} is not one of a training: it has no callbacks, opt, rows')
 
 def test_networks_with_3d_convolutions_train_in_bf16():
     torch.manual_seed(0)
@@ -283,6 +290,6 @@ def test_a_loss_for_another_answer_is_asked_for():
     dls = StereoDataLoaders.from_synthetic(4, 2, (32,64), bs=2, max_disp=48, device='cpu')
     test_fail(
         lambda: stereo_learner(dls, Net(48)), exc=ValueError,
-        contains="answers with 'head', not with scores")
+        contains="answers with 'head', neither with scores")
     learn = stereo_learner(dls, Net(48), loss=lambda out,d,v: 0., opt_func=partial(Adam, sqr_mom=.9))
     test_eq(learn.opt_func.keywords, dict(sqr_mom=.9))

@@ -7,7 +7,7 @@ from fastcore.basics import patch
 from importlib.metadata import version
 from fastcore.foundation import L
 from torch import nn
-from stereo_kd.core import OtherRequest, claim, fingerprint, set_seed
+from stereo_kd.core import FolderInUse, OtherRequest, claim, fingerprint, hold, set_seed
 from stereo_kd.models.widths import widths
 from stereo_kd.models.zoo import create_model, load_model, save_model
 from stereo_kd.prune.loop import prune_loop, ratio_for
@@ -75,6 +75,81 @@ def test_a_finished_chain_is_read_back():
             ['both','teacher'])
         assert 'kd' in read_card(f'{d}/student/model.safetensors')['meta']['history'][0]
 
+def test_a_network_that_teaches_itself():
+    from stereo_kd.data.transforms import Augmented, LidarTruth
+    from stereo_kd.data.synthetic import SyntheticPairs
+    from stereo_kd.train.recipes import completion_recipe, madis_recipe
+    def chain(folder, mask=.4):
+        set_seed(0)
+        thin = Augmented(SyntheticPairs(4, (32,64), 1, 48), [LidarTruth(.3)])
+        dls = StereoDataLoaders.from_datasets(thin, SyntheticPairs(2, (32,64), 0, 48), bs=2)
+        net = create_model('madis', size='tiny', max_disp=48)
+        recipes = completion_recipe(),madis_recipe(mask, 'encoder')
+        for name,recipe in zip(('completed','trained'), recipes):
+            net = train_stage(net, dls, 1, f'{folder}/{name}', 1e-3, learner=recipe|dict(precision='fp32'))
+        return net
+    with tempfile.TemporaryDirectory() as d:
+        first = chain(d)
+        test_eq(fingerprint(chain(d)), fingerprint(first))
+        start = load_model(f'{d}/completed/model.safetensors')
+        head = {k for k,v in start.state_dict().items() if not torch.equal(v, first.state_dict()[k])}
+        assert any(k.startswith('head') for k in head) and any(k.startswith('encoder') for k in head)
+        made = first.card['meta']['made_from']['learner']
+        test_eq([c['kind'] for c in made['cbs']], ['MaskCallback','EMACallback'])
+        test_eq([made['cbs'][0]['ratios'],made['cbs'][1]['parts']], [[.4,.4],['encoder']])
+        assert {'reconstruction','pseudo'}<=set(first.card['meta']['history'][0])
+        test_fail(lambda: chain(d, .5), exc=OtherRequest, contains='learner was')
+
+@pytest.mark.slow
+def test_twenty_kills_change_nothing():
+    import csv, os, subprocess, sys, time
+    from stereo_kd.testing import project_root
+    script = """
+import os, random, signal, sys, time
+os.environ.update(MPLBACKEND='Agg', IN_TEST='1')
+import stereo_kd.all
+from stereo_kd.testing import read_cells
+book,run,kills,longest = sys.argv[1],sys.argv[2],int(sys.argv[3]),float(sys.argv[4])
+cells = [c.code for c in read_cells(book) if c.kind=='code']
+def execute():
+    names = dict(__name__='experiment')
+    for cell in cells:
+        exec(compile(cell, book, 'exec'), names)
+        if 'preset' in names and 'run' not in names: names.update(preset='smoke', run_dir=run)
+moments,killed = random.Random(0),0
+while True:
+    child = os.fork()
+    if not child:
+        execute()
+        os._exit(0)
+    if killed==kills: break
+    time.sleep(moments.uniform(0, longest))
+    os.kill(child, signal.SIGKILL)
+    if not os.WIFSIGNALED(os.waitpid(child, 0)[1]): sys.exit('ended before it was killed')
+    killed += 1
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])==0"""
+    book = project_root()/'nbs/exp_dtp.ipynb'
+    with tempfile.TemporaryDirectory() as d:
+        def run(name, kills=0, longest=0.):
+            environment = os.environ|dict(OMP_NUM_THREADS='1', NUMBA_CACHE_DIR=f'{d}/cache')
+            arguments = map(str, (book, f'{d}/{name}', kills, longest))
+            began = time.perf_counter()
+            done = subprocess.run(
+                [sys.executable,'-c',script,*arguments], env=environment, cwd=book.parent, capture_output=True, text=True)
+            assert not done.returncode, done.stderr
+            return time.perf_counter()-began
+        run('stopped', 20, run('whole')/20)
+        def files(name): return {str(f.relative_to(f'{d}/{name}')):f for f in Path(f'{d}/{name}').rglob('*') if f.is_file()}
+        whole,stopped = files('whole'),files('stopped')
+        test_eq(sorted(stopped), sorted(whole)) # nothing left over
+        timed = {'history.csv','metrics.json','table.txt'} # these hold seconds or milliseconds
+        same = [f for f in whole if Path(f).name not in timed]
+        assert sum(f.endswith('model.safetensors') for f in same)>3
+        test_eq([f for f in same if whole[f].read_bytes()!=stopped[f].read_bytes()], [])
+        def history(file): return [{k:v for k,v in r.items() if k!='seconds'} for r in csv.DictReader(file.open())]
+        for f in whole:
+            if f.endswith('history.csv'): test_eq(history(stopped[f]), history(whole[f]))
+
 def test_cuts_are_fine_tuned_on_fresh_pairs():
     from unittest import mock
     from stereo_kd.data.synthetic import SyntheticPairs
@@ -133,6 +208,27 @@ def test_another_request_is_refused():
         pruned()
         test_fail(lambda: pruned(ratio=.2), exc=OtherRequest, contains='ratio was 0.3, is now 0.2')
         test_fail(lambda: pruned(lr=1.), exc=OtherRequest, contains='lr was 0.002, is now 1.0')
+
+@pytest.mark.slow
+def test_a_stage_belongs_to_one_process():
+    import os, subprocess, sys
+    code = '''if 1:
+    import sys
+    from stereo_kd.core import *
+    with hold(sys.argv[1]):
+        print('in', flush=True)
+        input()'''
+    net = lambda: create_model('dtpnet', max_disp=48, stem=8, width=16)
+    dls = StereoDataLoaders.from_synthetic(2, 1, (32,64), bs=1, max_disp=48, device='cpu')
+    with tempfile.TemporaryDirectory() as d:
+        other = subprocess.Popen([sys.executable, '-c', code, d], stdin=-1, stdout=-1, text=True)
+        with other:
+            other.stdout.readline()
+            say = f'in use by process {other.pid}'
+            if os.name=='posix': test_fail(lambda: train_stage(net(), dls, 1, d), exc=FolderInUse, contains=say)
+            other.communicate('\n')
+        train_stage(net(), dls, 1, d, learner=dict(precision='fp32'))
+        assert Path(d, 'model.safetensors').exists() and not Path(d, '.held_by').exists()
 
 def test_a_checkpoint_is_the_same_bytes_twice():
     with tempfile.TemporaryDirectory() as d:

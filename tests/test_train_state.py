@@ -1,13 +1,13 @@
 # Generated from nbs/62_train.state.ipynb; edit the notebook, not this file
-import hashlib, json, re, torch, warnings
+import hashlib, json, re, warnings
 from functools import partial
 from pathlib import Path
 from torch import Tensor
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from stereo_kd.core import atomic_write
-import tempfile
+from stereo_kd.core import check_file, checksum, parse_json, save_tensors
+import os, tempfile, torch
 from fastcore.test import *
+from safetensors.torch import save_file
 from stereo_kd.train.state import *
 
 def test_packing_is_exact():
@@ -45,6 +45,12 @@ def test_a_damaged_state_is_not_used():
         for cut in (0, 7, 100, len(whole)-5):
             file.write_bytes(whole[:cut])
             with warned('state-3.safetensors is damaged'): test_eq(read_state(d)['epoch'], 2)
+        file.unlink()
+        os.mkfifo(file) # nobody writes to it
+        with warned('state-3.safetensors is damaged', 'is a device or a pipe'): test_eq(read_state(d)['epoch'], 2)
+        save_file({}, file.with_name('empty.safetensors'), metadata=dict(state='[]', checksum=checksum('[]', {})))
+        os.replace(file.with_name('empty.safetensors'), file)
+        with warned('it holds a list, not a dict'): test_eq(read_state(d)['epoch'], 2)
         (Path(d)/'state-2.safetensors').write_bytes(b'')
         (Path(d)/'state-best.safetensors').write_bytes(b'') # not one of ours
         test_fail(lambda: read_state(d), exc=ValueError, contains='no whole state is left')

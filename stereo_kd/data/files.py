@@ -14,7 +14,7 @@ from fastcore.basics import patch
 from pathlib import Path
 from torch import Tensor
 from typing import NamedTuple
-from ..core import check_pair, normalize
+from ..core import check_pair, normalize, read_text
 from .io import read_disparity, read_image, read_pixels
 
 # %% ../../nbs/12_data.files.ipynb #f7f2ecae
@@ -131,6 +131,13 @@ def truth(self:PairFiles,
     return d
 
 # %% ../../nbs/12_data.files.ipynb #adecaaa0
+def _mask(path, shape):
+    "First channel of a mask file"
+    x = read_pixels(path)
+    if x.shape[:2]!=tuple(shape):
+        raise ValueError(f"{path} is {x.shape[:2]}, the disparity it belongs to {tuple(shape)}")
+    return x if x.ndim==2 else x[...,0]
+
 @patch
 def visible(self:PairFiles,
     i:int,           # number of the pair
@@ -138,8 +145,11 @@ def visible(self:PairFiles,
 ) -> np.ndarray:     # bool (H,W)
     "Pixels that both views see"
     f = self.files[i]
-    if f.visible: seen = read_pixels(f.visible).reshape(*disp.shape,-1)[...,0]==255
-    elif f.right_disp: seen = seen_twice(disp, _read_truth(f.right_disp, f.scale))
+    if f.visible: seen = _mask(f.visible, disp.shape)==255
+    elif f.right_disp:
+        right = _read_truth(f.right_disp, f.scale)
+        check_pair(disp, right, f"{f.disp} and {f.right_disp}")
+        seen = seen_twice(disp, right)
     else:
         raise ValueError(
             f"{f.left}: neither a mask nor the truth of the right view says which pixels are "
@@ -211,10 +221,10 @@ def read_split(
     name:str, # one of `list_splits()`, or a text file
 ) -> list:    # names of frames or scenes
     "The lines of a split"
-    path = Path(name) if str(name).endswith('.txt') else _split_folder()/f'{name}.txt'
-    if not path.is_file():
+    if not str(name).endswith('.txt') and name not in list_splits():
         raise ValueError(f"there is no split {name!r}; pass a .txt file or one of {', '.join(list_splits())}")
-    lines = path.read_text().splitlines()
+    path = name if str(name).endswith('.txt') else _split_folder()/f'{name}.txt'
+    lines = read_text(path).splitlines()
     return [line.strip() for line in lines if line.strip() and not line.startswith('#')]
 
 # %% ../../nbs/12_data.files.ipynb #1801c41c
@@ -228,7 +238,7 @@ def split(self:PairFiles,
     if not found:
         raise ValueError(
             f"none of the {len(self)} pairs of {self.name or 'this data set'} is in the split {name}; "
-            f"it begins with {', '.join(sorted(keep)[:3])}")
+            f"it begins with {', '.join(n[:40] for n in sorted(keep)[:3]) or 'nothing'}")
     return self.subset(found)
 
 # %% ../../nbs/12_data.files.ipynb #77af980b

@@ -6,7 +6,7 @@
 __all__ = ['layouts', 'folder']
 
 # %% ../../nbs/18_data.folder.ipynb #2c390abb
-import re, warnings
+import glob, re, warnings
 from pathlib import Path
 from .files import IncompleteWarning, PairFile, PairFiles
 
@@ -26,9 +26,11 @@ _maps = ['.pfm','.npy','.png','.pgm','.tif','.tiff']
 def _matches(root, pattern, suffixes):
     "Files by what stands for `{}`"
     if pattern.count('{}')>1: raise ValueError(f"pattern {pattern!r} has more than one {{}}")
+    if not pattern or '\0' in pattern or pattern.endswith('/') or Path(pattern).is_absolute():
+        raise ValueError(f"pattern {pattern!r} must name files below the folder")
     name = re.compile(re.escape(pattern).replace(r'\{\}', '(.+)'))
     found = {}
-    for p in sorted(root.glob(pattern.replace('{}', '*')+'.*')):
+    for p in sorted(root.glob(glob.escape(pattern).replace('{}', '*')+'.*')): # only {} stands for anything
         m = name.fullmatch(p.relative_to(root).with_suffix('').as_posix())
         if m and p.suffix.lower() in suffixes: found.setdefault(m[1] if m.groups() else p.stem, p)
     return found

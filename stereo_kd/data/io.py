@@ -7,23 +7,20 @@ __all__ = ['read_bytes', 'write_bytes', 'read_pixels', 'read_image', 'to_uint8',
            'read_disparity', 'encode_kitti', 'write_disparity', 'color_disparity', 'write_picture']
 
 # %% ../../nbs/11_data.io.ipynb #c9b648f2
-import re, warnings
+import re, warnings, zlib
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 import cv2, numpy as np
 from PIL import Image, TiffImagePlugin
-from ..core import atomic_write
+from ..core import atomic_write, check_file, out_of_memory
 
 # %% ../../nbs/11_data.io.ipynb #010ae454
 def read_bytes(
     path, # file name
 ) -> bytes: # never empty
     "All bytes of a file, or one sentence that says why not"
-    path = Path(path)
-    if path.is_dir(): raise ValueError(f"{path} is a folder, not a file")
-    if not path.exists(): raise FileNotFoundError(f"{path} does not exist")
-    data = path.read_bytes()
+    data = check_file(path).read_bytes()
     if not data: raise ValueError(f"{path} is empty")
     return data
 
@@ -43,37 +40,99 @@ _magic = {
 def _kind(data): return next((k for m,k in _magic.items() if data.startswith(m)), None)
 
 # %% ../../nbs/11_data.io.ipynb #bd8a4cb8
+def _flat_tiff(data):
+    "8-bit TIFF with alpha, which OpenCV multiplies into the colours"
+    try: return np.asarray(Image.open(BytesIO(data)).convert('RGBA'))[...,:3]
+    except MemoryError: raise
+    except Exception: return # any damage at all: PIL raises a dozen kinds
+
 def _decode(data, kind):
-    if kind=='PNG' and b'IEND' not in data: return # libpng would write to stderr
+    level = cv2.utils.logging.setLogLevel(0) # what is wrong with a file is told once, by us
     try: x = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    except cv2.error: return
-    if kind=='TIFF' and x is not None and x.ndim==3 and x.shape[2]==4 and x.dtype==np.uint8:
-        return np.asarray(Image.open(BytesIO(data)).convert('RGBA'))[...,:3]
+    except cv2.error as e:
+        if out_of_memory(e): raise MemoryError(str(e)) from e
+        return
+    finally: cv2.utils.logging.setLogLevel(level)
+    if kind=='TIFF' and x is not None and x.ndim==3 and x.shape[2]==4 and x.dtype==np.uint8: return _flat_tiff(data)
     return x if x is None or x.ndim==2 else x[...,2::-1] # BGR or BGRA
 
 # %% ../../nbs/11_data.io.ipynb #be487945
+def _tiff_tags(data):
+    tags = TiffImagePlugin.ImageFileDirectory_v2(data[:8])
+    f = BytesIO(data)
+    f.seek(tags.next)
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore') # what is odd in a file is told once, by us
+        tags.load(f) # PIL has no 16-bit colour TIFF, but reads its header
+    return tags
+
 def _size(data, kind):
     "Width and height by the header; None where it cannot be read"
     with warnings.catch_warnings():
-        warnings.simplefilter('ignore') # what is odd in a file is told once, by us
+        warnings.simplefilter('ignore')
         try:
             if kind!='TIFF': return Image.open(BytesIO(data)).size
-            tags = TiffImagePlugin.ImageFileDirectory_v2(data[:8])
-            f = BytesIO(data)
-            f.seek(tags.next)
-            tags.load(f) # PIL has no 16-bit colour TIFF, but reads its header
+            tags = _tiff_tags(data)
             return tags[256],tags[257]
         except Image.DecompressionBombError:
             return 10**5,10**5 # above 179 million pixels PIL does not say how many
         except Exception: return None # any damage at all: PIL raises a dozen kinds
 
+# %% ../../nbs/11_data.io.ipynb #9d89acbd
+_pnm = re.compile(rb'P([1-6])((?:(?:\s|#[^\n]*\n)+\d{1,9}){2})(?:(?:\s|#[^\n]*\n)+(\d{1,5}))?')
+
+def _chunks(data):
+    "Chunks of a PNG: name, where it begins, and where it ends by its own length"
+    at,name = 8,b''
+    while at+12<=len(data) and name!=b'IEND':
+        name,start = data[at+4:at+8],at
+        at += 12+int.from_bytes(data[at:at+4], 'big')
+        yield name,start,at
+
+def _png_needs(data):
+    name,_,end = [(b'',0,0), *_chunks(data)][-1]
+    return end if name==b'IEND' else max(end, len(data)+1)
+
+def _check_sums(path, data):
+    "Refuse a PNG of which a chunk that matters has another checksum; libpng would write to stderr of its own"
+    view = memoryview(data)
+    for name,start,end in _chunks(data):
+        if name[:1].isupper() and zlib.crc32(view[start+4:end-4])!=int.from_bytes(data[end-4:end], 'big'):
+            raise ValueError(f"{path} is a truncated or damaged PNG file: the checksum of {name!r} is wrong")
+
+def _pnm_needs(data):
+    head = _pnm.match(data)
+    if not head: return len(data)+1
+    form,top = int(head[1]),int(head[3] or 1)
+    w,h = (int(v) for v in re.sub(rb'#[^\n]*\n', b' ', head[2]).split())
+    samples = w*h*(3 if form in (3,6) else 1)
+    return (w+7)//8*h if form==4 else samples*(2 if form>4 and top>255 else 1)
+
+def _bmp_needs(data):
+    at,head,w,h = (int.from_bytes(data[i:i+4], 'little', signed=True) for i in (10,14,18,22))
+    bits,packed = int.from_bytes(data[28:30], 'little'),int.from_bytes(data[30:34], 'little')
+    return at+(w*bits+31)//32*4*abs(h) if head>=40 and packed in (0,3) else 0
+
+def _tiff_needs(data):
+    tags = _tiff_tags(data)
+    parts = [p for at,n in ((273,279),(324,325)) for p in zip(tags.get(at, ()), tags.get(n, ()))] # strips, tiles
+    return max((a+n for a,n in parts), default=0)
+
+_needs = dict(PNG=_png_needs, PNM=_pnm_needs, BMP=_bmp_needs, TIFF=_tiff_needs)
+
 # %% ../../nbs/11_data.io.ipynb #c18558a9
 def _check_size(path, data, kind):
     size = _size(data, kind)
     if not size: raise ValueError(f"{path} is a truncated or damaged {kind} file")
-    if size[0]*size[1]>8300*len(data):
-        claimed = f"{size[0]*size[1]/1e6:.0f} million pixels"
-        raise ValueError(f"{path} is damaged: its header claims about {claimed}, and it has {len(data)} bytes")
+    pixels,have = size[0]*size[1],len(data)
+    if pixels>8300*have or pixels>max(2**23, 250*have):
+        raise ValueError(
+            f"{path} is damaged: its header claims about {pixels/1e6:.0f} million pixels, and it has {have} bytes")
+    try: need = _needs.get(kind, lambda data: 0)(data)
+    except (ValueError, TypeError): need = have+1 # tags that are no numbers
+    if need>have:
+        raise ValueError(f"{path} is a truncated or damaged {kind} file: by its header it has {need} bytes, not {have}")
+    if kind=='PNG': _check_sums(path, data)
 
 # %% ../../nbs/11_data.io.ipynb #141572a8
 _pnm_head = re.compile(rb'P[56](?:(?:\s|#[^\n]*\n)+\d{1,9}){2}(?:\s|#[^\n]*\n)+(\d{1,5})\s')
@@ -107,7 +166,8 @@ def read_image(
     "Read one view of a rectified pair"
     x,white = _read_levels(path)
     if not np.isfinite(x).all(): raise ValueError(f"{path} has nan or inf pixels")
-    x = x.astype(np.float32)/np.float32(white)
+    x = x.astype(np.float32)
+    x /= np.float32(white)
     if x.min()<0 or x.max()>1:
         raise ValueError(f"{path} has pixels from {x.min():g} to {x.max():g}, expected 0 to 1")
     return np.ascontiguousarray(np.broadcast_to(x[...,None], (*x.shape,3)) if x.ndim==2 else x)
@@ -184,11 +244,13 @@ def write_pfm(
 # %% ../../nbs/11_data.io.ipynb #7a73f9e0
 def _read_npy(path):
     read_bytes(path) # its sentences
-    try: x = np.lib.format.open_memmap(path, mode='r') # no pickle, and never more than the file holds
-    except Exception as e: raise ValueError(f"{path} is not a .npy array: {e}") from e
-    if x.ndim!=2 or x.dtype.kind not in 'fiu':
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore') # of headers that nobody writes any more
+        try: x = np.lib.format.open_memmap(path, mode='r') # no pickle, and never more than the file holds
+        except Exception as e: raise ValueError(f"{path} is not a .npy array: {e}") from e
+    if x.ndim!=2 or not x.size or x.dtype.kind not in 'fiu':
         raise ValueError(f"{path} must hold numbers (H,W), got {x.dtype} {x.shape}")
-    return np.array(x, np.float32)
+    with np.errstate(all='ignore'): return np.array(x, np.float32) # what is too large is infinite, and so unknown
 
 # %% ../../nbs/11_data.io.ipynb #e8a850ab
 def _read_scaled(path, scale):

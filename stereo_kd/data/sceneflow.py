@@ -8,7 +8,7 @@ __all__ = ['SCENEFLOW', 'SCENEFLOW_PAIRS', 'sceneflow']
 # %% ../../nbs/13_data.sceneflow.ipynb #94c7747a
 import os, warnings
 from pathlib import Path
-from ..core import pick
+from ..core import pick, read_text
 from .files import check_tree, IncompleteWarning, PairFile, PairFiles
 
 # %% ../../nbs/13_data.sceneflow.ipynb #606023d9
@@ -28,9 +28,13 @@ SCENEFLOW_PAIRS = dict(TRAIN=22390, TEST=4370, Monkaa=8664, Driving=4400)
 # %% ../../nbs/13_data.sceneflow.ipynb #e8d8d9ab
 def _left_frames(folder):
     "Paths below `folder`, without suffix, of the frames in folders named left"
-    found,todo = [],[str(folder)] if folder.is_dir() else []
+    found,todo,seen = [],[str(folder)] if folder.is_dir() else [],set()
     while todo:
-        with os.scandir(todo.pop()) as here:
+        where = todo.pop()
+        itself = os.stat(where)
+        if (itself.st_dev,itself.st_ino) in seen: continue # a link that leads back
+        seen.add((itself.st_dev,itself.st_ino))
+        with os.scandir(where) as here:
             for e in here:
                 if e.is_dir():
                     if e.name!='right': todo.append(e.path)
@@ -69,7 +73,7 @@ def _pairs(home, frames, part, scale):
 # %% ../../nbs/13_data.sceneflow.ipynb #b0a8d9b1
 def _unused(file):
     "`TRAIN/A/0004/left/0011` for each line of the authors' list, whatever stands around it"
-    parts = [Path(l.strip()).with_suffix('').parts for l in Path(file).read_text().splitlines() if l.strip()]
+    parts = [Path(os.path.splitext(l.strip())[0]).parts for l in read_text(file).splitlines() if l.strip()]
     return {'/'.join(('left' if x=='right' else x) for x in p[-5:]) for p in parts}
 
 # %% ../../nbs/13_data.sceneflow.ipynb #2de4a603

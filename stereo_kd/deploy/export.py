@@ -17,7 +17,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 from torch.nn.utils.fusion import fuse_conv_bn_eval
-from ..core import atomic_write, format_table, normalize, parse_size, pick
+from ..core import atomic_write, check_output, format_table, normalize, one_line, parse_size, pick
 from ..data.synthetic import SyntheticPairs
 from ..models.base import StereoNet, get_map
 from ..models.regression import soft_argmax, upsample_scores
@@ -221,10 +221,9 @@ def stereo_export(
     right:str=None,      # its right image
 ):
     "Write a network as ONNX, compared with torch in each runtime"
-    try:
+    with one_line('stereo_export', 'a smaller --size', (ValueError,OSError,RuntimeError)):
+        check_output(path, name, left, right)
         pair = (left,right) if left and right else None
         rows = export_onnx(load_model(name), path, parse_size(size), tail, pair)
         print(f'wrote {path}; against torch:')
         print(format_table(rows) if rows else 'no runtime is installed to compare with')
-    except (ValueError, OSError, RuntimeError) as e:
-        raise SystemExit(f"stereo_export: {getattr(e, 'strerror', None) or e}")

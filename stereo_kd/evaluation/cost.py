@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 from torch.utils.flop_counter import FlopCounterMode
-from ..core import evaluating
+from ..core import check_threads, evaluating
 
 # %% ../../nbs/80_evaluation.cost.ipynb #a8784782
 def count_params(
@@ -167,6 +167,7 @@ def _timings(net, pair, rounds, warmup):
 @contextmanager
 def _threads(n):
     "So many CPU threads inside; None: as torch is set"
+    check_threads(n)
     before = torch.get_num_threads()
     try:
         if n: torch.set_num_threads(n)

@@ -6,7 +6,7 @@
 __all__ = ['submissions', 'write_submission']
 
 # %% ../../nbs/82_evaluation.submit.ipynb #dedf0c36
-import zipfile
+import re, zipfile
 import numpy as np
 from ..core import atomic_write, pick
 from ..data.io import encode_kitti, encode_pfm
@@ -35,6 +35,14 @@ submissions = {
 
 # %% ../../nbs/82_evaluation.submit.ipynb #506d2385
 def _first(names): return ', '.join(names[:3])+(' ...' if len(names)>3 else '')
+
+_plain = re.compile(r'[\w-][\w.-]*(/[\w-][\w.-]*)*', re.ASCII)
+
+def _check_plain(benchmark, names):
+    "A name becomes a path in the zip: it must not lead anywhere else"
+    if odd := [n for n in names if not (isinstance(n, str) and _plain.fullmatch(n))]:
+        raise ValueError(
+            f"{benchmark}: a frame must be named by letters, digits, _, - and ., with / between, got {odd[0]!r:.60}")
 
 # %% ../../nbs/82_evaluation.submit.ipynb #5853ab06
 def _check_names(benchmark, maps, wanted):
@@ -77,6 +85,7 @@ def _check_all(benchmark, maps, seconds, sizes, method):
     _,wanted,largest,timed = submissions[benchmark]
     if not method.replace('_', '').replace('-', '').isalnum():
         raise ValueError(f"method must be letters, digits, _ or -, got {method!r}")
+    _check_plain(benchmark, maps)
     _check_frames(benchmark, maps, wanted)
     for n,d in maps.items():
         _check_map(benchmark, n, np.asarray(d), sizes.get(n), largest)

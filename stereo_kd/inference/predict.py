@@ -6,20 +6,20 @@
 __all__ = ['DEFAULT_MODEL', 'to_image', 'predict', 'to_depth', 'write_ply', 'predict_file', 'Dash', 'stereo_predict']
 
 # %% ../../nbs/73_inference.predict.ipynb #02fbd355
-import math, sys, time
-from contextlib import contextmanager
+import math, time
 from pathlib import Path
-import cv2, numpy as np, torch
+import numpy as np, torch
 import torch.nn.functional as F
 from fastai.torch_core import default_device
 from fastcore.script import Param, call_parse
 from PIL import Image
 from torch import nn, Tensor
-from ..core import evaluating, normalize
+from ..core import check_output, evaluating, normalize, one_line, parse_size
 from ..data.io import read_image, write_bytes, write_disparity, write_picture
 from ..models.zoo import load_model
 from .left_right import check_post, left_right_disparities, postprocess
 from .rectify import align_rows
+from .tiled import Tiled
 
 # %% ../../nbs/73_inference.predict.ipynb #84143b42
 def _from_pil(x):
@@ -123,6 +123,7 @@ def predict(
     scale:float=1.,  # the network sees the pair at this multiple of its size
     align:bool=False,# vertical alignment of `right` first, see `rectify`
     post:str='none', # post-processing: 'none', 'filter' or 'left_right' (in twice the time), see `left_right`
+    tile=None,       # (H,W) in px, in tiles of which the network sees the pair, see `Tiled`; None: whole
 ) -> np.ndarray:     # float32 (H,W), disparity in px of `left`
     "Disparity of one rectified pair"
     left,right = _read_pair(left, right)
@@ -131,6 +132,7 @@ def predict(
     net = _network(net)
     size = tuple(max(1, round(n*scale)) for n in left.shape[1:])
     _check_width(size[1], net.max_disp, scale)
+    if tile is not None: net = Tiled(net, tile)
     pair = torch.stack([left, _align(left, right) if align else right])
     disp,*other = _run(net, pair, size, post=='left_right')
     return disp if post=='none' else postprocess(disp, _to_numpy(left), *other)
@@ -230,14 +232,16 @@ def predict_file(
     color_max:float=None,    # .png in colours: px of the last one; None: the map's own range
     focal:float=None,        # .ply: px
     baseline:float=None,     # .ply: m
+    tile=None,               # (H,W) of tiles, px, see `predict`
     **kw,                    # .ply: cx, cy, doffs, max_depth of `write_ply`
 ) -> np.ndarray:             # float32 (H,W) in px, what was written
     "Predict one pair of files and write the result in the format of the suffix"
     suffix,device = _check_request(out, focal, baseline, raw),_device(device)
+    check_output(out, left, right, model)
     left,right = to_image(left, 'left'),to_image(right, 'right')
     net = _network(model).to(device)
     start = time.perf_counter()
-    disp = predict(net, left, right, scale, align, post)
+    disp = predict(net, left, right, scale, align, post, tile)
     seconds = time.perf_counter()-start
     _write_result(out, suffix, disp, left, raw, color_max, dict(kw, focal=focal, baseline=baseline))
     print(_summary(out, disp, seconds, device))
@@ -255,21 +259,6 @@ class Dash(Param):
         super().__init__(help, str, required=required)
         self.metavar = metavar
 
-# %% ../../nbs/73_inference.predict.ipynb #782e570b
-def _sentence(e):
-    if isinstance(e, torch.OutOfMemoryError): return 'out of memory; try a smaller --scale, or --device cpu'
-    text = getattr(e, 'strerror', None) or str(e)
-    return f'{e.filename}: {text}' if getattr(e, 'filename', None) else text
-
-@contextmanager
-def _one_line(name):
-    "Foreseeable errors as one line on stderr and exit code 2"
-    cv2.utils.logging.setLogLevel(0) # a damaged file gets our sentence, not OpenCV's too
-    try: yield
-    except (ValueError, OSError, torch.OutOfMemoryError) as e:
-        print(f'{name}: {_sentence(e)}', file=sys.stderr)
-        sys.exit(2)
-
 # %% ../../nbs/73_inference.predict.ipynb #0a921244
 _output = Dash('output: .png (colours), .pfm, .npy (px) or .ply (points in metres)', 'OUT')
 
@@ -283,6 +272,7 @@ def stereo_predict(
     device:str=None,         # cpu, cuda, cuda:1 ...; default: the GPU if there is one
     align:bool=False,        # vertical alignment of the right picture first
     post:str='none',         # post-processing: none, filter, or left_right (best, twice the time)
+    tile:str=None,           # HEIGHTxWIDTH, px: match in overlapping tiles of that size, for large pairs
     raw:bool=False,          # .png as KITTI stores it (16 bit, x 256) instead of colours
     color_max:float=None,    # .png: disparity of the last colour, px; default: the map's own range
     focal:float=None,        # .ply: focal length, px
@@ -294,5 +284,6 @@ def stereo_predict(
 ):
     "Disparity of a rectified pair, as a picture, as numbers or as a point cloud"
     camera = dict(focal=focal, baseline=baseline, cx=cx, cy=cy, doffs=doffs, max_depth=max_depth)
-    with _one_line('stereo_predict'):
+    with one_line('stereo_predict', 'a smaller --scale, --tile 480x640'+', or --device cpu'*torch.cuda.is_available()):
+        camera['tile'] = parse_size(tile) if tile else None
         predict_file(left, right, o, model, scale, device, align, post, raw, color_max, **camera)

@@ -58,12 +58,13 @@ def forward(self:StereoNet,
     right:Tensor, # same shape
     upto:str='disparity',  # last stage to compute, one of `STAGES`
     all_outputs:bool=None, # the weaker outputs of the aggregation too; None: in training mode only
+    given=({},{}), # what `features` finds in the extras of the left and of the right view, the same keys in both
 ) -> StereoOutput: # stages after `upto` are empty lists
     "Run the stages in order on inputs of any size"
     check_pair(left, right)
     if upto not in STAGES: raise ValueError(f"upto must be one of {STAGES}, got {upto!r}")
     if all_outputs is None: all_outputs = self.training
-    last,size,views = STAGES.index(upto),left.shape[-2:],({},{})
+    last,size,views = STAGES.index(upto),left.shape[-2:],tuple(map(dict, given))
     maps = [self.features(pad_to(v, self.multiple), e) for v,e in zip((left,right), views)]
     extras = {k:[e[k] for e in views] for k in views[0]}
     volume = self.cost_volume(*maps, extras) if last>=1 else []

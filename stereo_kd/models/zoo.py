@@ -7,15 +7,21 @@ __all__ = ['models', 'WEIGHTS', 'LICENCE', 'list_models', 'create_model', 'creat
            'read_card', 'load_model', 'card_text', 'publish']
 
 # %% ../../nbs/39_models.zoo.ipynb #48fb4171
-import json
+import json, torch
+from contextlib import contextmanager
 from importlib.metadata import version
+from math import prod
 from pathlib import Path
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from torch import nn
-from ..core import atomic_write, environment, fingerprint, pick
+from torch import nn, Tensor
+from torch.overrides import TorchFunctionMode
+from ..core import atomic_write, check_file, environment, fingerprint, parse_json, pick, save_tensors
+from .acvnet import ACVNet
+from .dsnet import DSNet
 from .dtpnet import DTPnet
 from .dtpnet_lite import DTPnetLite
+from .gwcnet import gwcnet_g, gwcnet_gc
+from .madis import MaDis
 from .psmnet import PSMNet
 from .mobilestereonet import MobileStereoNet2D
 from .tsnnet import tsnnet_naive, tsnnet_student, tsnnet_teacher
@@ -23,8 +29,9 @@ from .widths import apply_widths, widths
 
 # %% ../../nbs/39_models.zoo.ipynb #761e2fd1
 models = dict(
-    psmnet=PSMNet, mobilestereonet2d=MobileStereoNet2D, tsnnet_teacher=tsnnet_teacher,
-    tsnnet_student=tsnnet_student, tsnnet_naive=tsnnet_naive, dtpnet=DTPnet, dtpnet_lite=DTPnetLite)
+    psmnet=PSMNet, gwcnet_g=gwcnet_g, gwcnet_gc=gwcnet_gc, acvnet=ACVNet, dsnet=DSNet,
+    mobilestereonet2d=MobileStereoNet2D, tsnnet_teacher=tsnnet_teacher, tsnnet_student=tsnnet_student,
+    tsnnet_naive=tsnnet_naive, dtpnet=DTPnet, dtpnet_lite=DTPnetLite, madis=MaDis)
 
 def list_models() -> list: # names for `create_model`
     "All networks that can be made"
@@ -71,7 +78,7 @@ def save_model(
     info = dict(
         net.spec, weights=fingerprint(net), widths=widths(net), version=version('stereo_kd'), meta=meta)
     tensors = {k:v.detach().cpu().contiguous() for k,v in net.state_dict().items()}
-    with atomic_write(path) as tmp: save_file(tensors, tmp, metadata=dict(stereo_kd=json.dumps(info)))
+    save_tensors(tensors, path, stereo_kd=json.dumps(info))
 
 # %% ../../nbs/39_models.zoo.ipynb #8fdcd3a3
 WEIGHTS = Path(globals().get('__file__', '../stereo_kd/models/zoo.py')).resolve().parent.parent/'weights'
@@ -85,24 +92,93 @@ def _find(path_or_name):
     path = Path(path_or_name)
     if not path.suffix and (WEIGHTS/f'{path_or_name}.safetensors').exists():
         return WEIGHTS/f'{path_or_name}.safetensors'
-    if path.is_file(): return path
+    try: return check_file(path, 2**33)
+    except FileNotFoundError: pass
     raise FileNotFoundError(
         f"no checkpoint {path_or_name}; weights that come with the library: {', '.join(shipped())}")
 
+@contextmanager
+def _opened(path):
+    "A safetensors file; what is wrong with it is said by name"
+    try:
+        with safe_open(path, 'pt') as f: yield f
+    except (SafetensorError, OSError) as e:
+        raise ValueError(f"{path} is damaged or not a safetensors file: {e}") from e
+
 # %% ../../nbs/39_models.zoo.ipynb #a4ebbd26
+_card_fields = dict(name=str, args=dict, widths=dict, version=str, meta=dict, weights=str)
+
 def read_card(
     path_or_name, # a .safetensors file or a shipped name
 ) -> dict:        # name, args, weights (fingerprint of the tensors), widths, version, meta
     "The description inside a checkpoint"
     path = _find(path_or_name)
-    try:
-        with safe_open(path, 'pt') as f: info = (f.metadata() or {}).get('stereo_kd')
-    except (SafetensorError, OSError, ValueError) as e:
-        raise ValueError(f"{path} is damaged or not a safetensors file: {e}") from e
-    if info is None:
+    with _opened(path) as f: text = (f.metadata() or {}).get('stereo_kd')
+    if text is None:
         raise ValueError(
             f"{path} was not written by stereo_kd.save_model: it does not say which network it holds")
-    return json.loads(info)
+    info = parse_json(text, f'the card of {path}')
+    for key,kind in _card_fields.items():
+        v = info.get(key, '' if key=='weights' else None) # cards of before have none
+        if not isinstance(v, kind):
+            raise ValueError(f"the card of {path} is damaged: {key} must be a {kind.__name__}, got {v!r:.60}")
+    return info
+
+# %% ../../nbs/39_models.zoo.ipynb #80ccab12
+_sized = {torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.randn, torch.eye,
+          Tensor.new_empty, Tensor.new_zeros, Tensor.new_ones, Tensor.new_full}
+_ranged = {torch.arange, torch.linspace}
+
+def _elements(func, args, kwargs):
+    "How many elements a call that makes a tensor asks for; 0 for other calls"
+    if func not in _sized | _ranged: return 0
+    args = args[1:] if args and isinstance(args[0], Tensor) else args # itself
+    size = kwargs.get('size', args[0] if args and isinstance(args[0], (tuple,list)) else args)
+    if func in _ranged: return max((abs(n) for n in size), default=0)
+    return prod(size)*(size[0] if func is torch.eye and len(size)==1 else 1)
+
+class _Budget(TorchFunctionMode):
+    "Inside, no more calls and no more elements than a network with these tensors needs"
+    def __init__(self,
+        shapes:dict, # name -> shape, as the header of the file has them
+    ):
+        super().__init__()
+        self.calls,self.elements = 500+12*len(shapes),10_000_000+50*sum(map(prod, shapes.values()))
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        self.calls -= 1
+        self.elements -= _elements(func, args, kwargs)
+        if min(self.calls, self.elements)<0: raise ValueError('it would be far larger than the tensors of the file')
+        return func(*args, **kwargs)
+
+# %% ../../nbs/39_models.zoo.ipynb #4e35a8aa
+def _compare(path, name, made, have):
+    "Raise unless the network has the tensors of the file; both are shapes by name"
+    wrong = [f'{k} is {have[k]} in the file, {made[k]} in the network' for k in made if k in have and have[k]!=made[k]]
+    wrong += [f'the file lacks {k}' for k in made if k not in have]
+    wrong += [f'the network has no {k:.60}' for k in have if k not in made]
+    if wrong:
+        more = f', and {len(wrong)-1} more' if len(wrong)>1 else ''
+        raise ValueError(f"the weights in {path} do not fit the {name} they claim to be: {wrong[0]}{more}")
+
+def _check_args(args):
+    "Arguments are numbers of a size that networks have, words, or lists of them"
+    for key,value in args.items():
+        for v in value if isinstance(value, list) else [value]:
+            number = isinstance(v, (int,float))
+            if not (abs(v)<=2**20 if number else v is None or isinstance(v, str)):
+                raise ValueError(f"{key:.40} cannot be {value!r:.60}")
+
+def _build(path, info, have):
+    "The network of a card, as wide as it was, with fresh weights"
+    try:
+        _check_args(info['args'])
+        with _Budget(have): net = apply_widths(create_model(info['name'], **info['args']), info['widths'])
+    except Exception as e: # a card may ask for anything, and a network answers with any kind of error
+        raise ValueError(f"the card of {path} does not describe a {info['name']:.40}: {str(e)[:200]}") from e
+    _compare(path, info['name'], {k:tuple(v.shape) for k,v in net.state_dict().items()}, have)
+    return net
 
 # %% ../../nbs/39_models.zoo.ipynb #da592a06
 def load_model(
@@ -112,14 +188,12 @@ def load_model(
     "The network of a checkpoint, as wide as it was when saved"
     path,info = _find(path_or_name),read_card(path_or_name)
     if name not in (None, info['name']): raise ValueError(f"{path} holds a {info['name']}, not a {name}")
-    net = create_model(info['name'], **info['args'])
-    with safe_open(path, 'pt') as f: tensors = {k:f.get_tensor(k) for k in f.keys()}
-    try:
-        apply_widths(net, info['widths'])
-        net.load_state_dict(tensors)
-    except (RuntimeError, ValueError) as e:
-        raise ValueError(f"the weights in {path} do not fit the {info['name']} they claim to be: "
-                         f"{str(e).splitlines()[-1].strip()}") from e
+    with _opened(path) as f:
+        net = _build(path, info, {k:tuple(f.get_slice(k).get_shape()) for k in f.keys()})
+        tensors = {k:f.get_tensor(k) for k in f.keys()}
+    try: net.load_state_dict(tensors)
+    except RuntimeError as e: # a type of numbers that cannot be converted
+        raise ValueError(f"the weights in {path} do not fit: {str(e).splitlines()[-1].strip()}") from e
     check_finite(net, path)
     if info.get('weights', fingerprint(net))!=fingerprint(net):
         raise ValueError(f"{path} is damaged: its tensors are not those that its card was written for")

@@ -62,12 +62,13 @@ class _Traced(nn.Module):
         with torch.no_grad():
             maps = net.features(image, {})
             volume = net.cost_volume(maps, maps, {})
-        self.net,self.volume,self.match = net,_anchor(volume),_anchor(maps[-1])
+        self.net,self.volume,self.match,self.held = net,_anchor(volume),_anchor(maps[-1]),None
     def compare(self, left, right):
         "The volume to go on with, and further outputs of the graph"
         if self.net.matching=='traced': return self.net.cost_volume(left, right, {}),[]
         volume = self.net.cost_volume(*([m.detach() for m in maps] for maps in (left,right)), {})
         anchor,out = _held(self.volume, volume),[left[-1],right[-1]]
+        self.held = anchor.grad_fn
         if self.net.matching=='kept': out = [m+_held(self.match, m) for m in out]
         return anchor,out+[volume+anchor]*volume.requires_grad
     def forward(self, left, right):
@@ -112,7 +113,13 @@ def _cuts_channels(node):
         *slice(getattr(node, '_saved_start', None), getattr(node, '_saved_end', None)).indices(sizes[1]))
     return dim%len(sizes)==1 and sizes[1]>1 and not (kind.startswith('Slice') and len(part)==sizes[1])
 
-def _check_operations(outputs):
+def _cuts_volume(node, held):
+    "Whether what is cut is the volume that an anchor stands for, as it is or copied"
+    while node.next_functions and (node := node.next_functions[0][0]) is not held:
+        if not type(node).__name__.startswith('Clone'): return False
+    return node is held
+
+def _check_operations(outputs, held=None):
     "Refuse operations that the tracer takes for element-wise ones"
     todo,seen = [o.grad_fn for o in outputs],set()
     while todo:
@@ -120,7 +127,7 @@ def _check_operations(outputs):
         if node is None or node in seen: continue
         seen.add(node)
         kind = type(node).__name__
-        if kind.startswith(MIXING) or _cuts_channels(node):
+        if kind.startswith(MIXING) or (_cuts_channels(node) and not _cuts_volume(node, held)):
             raise ValueError(f"cannot prune a network that "
                              f"{'multiplies maps' if kind.startswith(MIXING) else 'splits channels'} "
                              f"({kind.removesuffix('0')}): no channel could be followed through it")
@@ -140,7 +147,8 @@ def trace(
     left,right = (torch.randn(1, 3, *size, generator=generator).to(like) for _ in range(2))
     with _as_found(net):
         traced = _Traced(net, left)
-        _check_operations(traced(left, right))
+        outputs = traced(left, right)
+        _check_operations(outputs, traced.held)
         graph = tp.DependencyGraph().build_dependency(traced, (left,right))
     known = [(n,m) for n,m in net.named_modules() if isinstance(m, PRUNABLE)]
     if lost := [n for n,m in known if m not in graph.module2node]:

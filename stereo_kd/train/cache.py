@@ -6,13 +6,12 @@
 __all__ = ['CachedTeacher']
 
 # %% ../../nbs/58_train.cache.ipynb #c61f4d79
-import torch
+import json, torch
 from fastcore.basics import patch
 from pathlib import Path
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import nn, Tensor
-from ..core import OtherRequest, atomic_write, claim, fingerprint
+from ..core import OtherRequest, checksum, claim, fingerprint, save_tensors
 from ..models.base import STAGES, StereoOutput, get_map
 
 # %% ../../nbs/58_train.cache.ipynb #12ab164a
@@ -36,19 +35,26 @@ class CachedTeacher(nn.Module):
         return self.eval()
 
 # %% ../../nbs/58_train.cache.ipynb #5d4aa2e1
+def _about(i, size, maps): # one text, as safetensors writes several in any order
+    asked = json.dumps(dict(pair=int(i), size=list(size)))
+    return dict(stereo_kd=f'{asked} {checksum(asked, maps)}')
+
 @patch
 def _file(self:CachedTeacher, i): return self.folder/f'{i//1000:06d}'/f'{i}.safetensors'
 
 @patch
-def _read(self:CachedTeacher, i):
+def _read(self:CachedTeacher, i, size):
+    "The maps of a pair at a size of the images; None where no whole file has them"
+    if not self._file(i).is_file(): return None # a pipe would be waited for
     try:
-        with safe_open(self._file(i), 'pt') as f: return {k:f.get_tensor(k) for k in self.maps}
-    except (FileNotFoundError, SafetensorError): return None # damaged is as good as missing
+        with safe_open(self._file(i), 'pt') as f: said,maps = f.metadata(),{k:f.get_tensor(k) for k in self.maps}
+    except (OSError, SafetensorError): return None # damaged is as good as missing
+    return maps if said==_about(i, size, maps) else None
 
 @patch
-def _write(self:CachedTeacher, i, maps):
+def _write(self:CachedTeacher, i, size, maps):
     self._file(i).parent.mkdir(exist_ok=True)
-    with atomic_write(self._file(i)) as tmp: save_file(maps, tmp)
+    save_tensors(maps, self._file(i), **_about(i, size, maps))
 
 # %% ../../nbs/58_train.cache.ipynb #3f9965e9
 @patch
@@ -73,13 +79,14 @@ def forward(self:CachedTeacher,
     if indices is None:
         raise ValueError("a CachedTeacher must be told the indices of the pairs; "
                          "DistillCallback does, with loaders of StereoDataLoaders")
-    known = [self._read(i) for i in indices]
+    size = left.shape[-2:]
+    known = [self._read(i, size) for i in indices]
     if todo := [k for k,m in enumerate(known) if m is None]:
         self.asked += len(todo)
         new = self._ask(left[todo], right[todo])
         for j,k in enumerate(todo):
             known[k] = {n:new[n][j].contiguous() for n in self.maps}
-            self._write(indices[k], known[k])
+            self._write(indices[k], size, known[k])
     # autocast on a CPU cannot stack half precision
     maps = {n:torch.stack([m[n].float() for m in known]).to(left.device) for n in self.maps}
     maps['tau'] = left.new_full((len(left),), getattr(self.teacher, 'tau', 1.))

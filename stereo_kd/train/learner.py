@@ -18,6 +18,7 @@ from fastai.callback.schedule import ParamScheduler, combined_cos
 from fastcore.basics import patch
 from torch.nn.modules.batchnorm import _BatchNorm
 from ..core import write_csv
+from ..losses.laplacian import LaplacianLoss
 from ..losses.supervised import SupervisedLoss
 from ..metrics import pooled_metrics
 from ..models.base import STAGES
@@ -122,7 +123,10 @@ class StateCallback(Callback):
     def __init__(self, folder):
         self.folder,self.rows,self.epochs_done = Path(folder),[],0
         self.saved = read_state(self.folder)
-        if self.saved: self.rows,self.epochs_done = self.saved['rows'],self.saved['epoch']
+        if not self.saved: return
+        if lacks := {'epoch','rows','model','callbacks','opt'}-set(self.saved):
+            raise ValueError(f"the state in {folder} is not one of a training: it has no {', '.join(sorted(lacks))}")
+        self.rows,self.epochs_done = self.saved['rows'],self.saved['epoch']
 
     def before_epoch(self):
         self.began = time.perf_counter()
@@ -224,10 +228,12 @@ def fit(
 def default_loss(
     net, # a `StereoNet`
 ):       # `loss(out, disp, valid)`
-    "The loss on truth of a network of scores; the mean that is trained is the mean that is read"
+    "The loss on truth that fits the answer; of scores, the mean that is trained is the mean that is read"
+    if net.answer=='laplace': return LaplacianLoss()
     if net.answer!='aggregation':
         raise ValueError(
-            f"the network answers with {net.answer!r}, not with scores: pass the loss that it learns from")
+            f"the network answers with {net.answer!r}, neither with scores nor with a distribution: "
+            "pass the loss that it learns from")
     return SupervisedLoss(net.max_disp, net.supervised_weights, l1=.1 if net.tau==1 else 0)
 
 # %% ../../nbs/63_train.learner.ipynb #9221fccf

@@ -14,7 +14,7 @@ from fastcore.basics import patch
 from importlib.metadata import version
 from fastcore.foundation import L
 from torch import nn
-from ..core import OtherRequest, claim, fingerprint, set_seed
+from ..core import FolderInUse, OtherRequest, claim, fingerprint, hold, set_seed
 from ..models.widths import widths
 from ..models.zoo import create_model, load_model, save_model
 from ..prune.loop import prune_loop, ratio_for
@@ -56,15 +56,16 @@ def train_stage(
     callback = None if supervision=='truth' else recipe(teacher, net, supervision, **kwargs)
     asked = _request(net, dls, teacher, callback, epochs=epochs, lr=lr, seed=seed, supervision=supervision,
                      frozen_norm=frozen_norm, learner=learner)
-    claim(folder, asked, 'a stage')
-    if file.exists(): return load_model(file, net.spec['name'])
-    cbs = [FrozenNormCallback()]*frozen_norm+([callback] if callback else [])+L(learner.pop('cbs', []))
-    history = fit(stereo_learner(dls, net, seed=seed, cbs=cbs, **learner), epochs, lr, folder)
-    _save(
-        net, file, asked, dict(recipe=callback.recipe, teacher=teacher.spec['name']) if callback
-        else {}, history)
-    drop_states(folder)
-    return load_model(file)
+    with hold(folder):
+        claim(folder, asked, 'a stage')
+        if file.exists(): return load_model(file, net.spec['name'])
+        cbs = [FrozenNormCallback()]*frozen_norm+([callback] if callback else [])+L(learner.pop('cbs', []))
+        history = fit(stereo_learner(dls, net, seed=seed, cbs=cbs, **learner), epochs, lr, folder)
+        _save(
+            net, file, asked, dict(recipe=callback.recipe, teacher=teacher.spec['name']) if callback
+            else {}, history)
+        drop_states(folder)
+        return load_model(file)
 
 # %% ../../nbs/65_train.stages.ipynb #9069cae2
 def average_weights(
@@ -78,11 +79,12 @@ def average_weights(
         if any(n.card[k]!=last.card[k] for k in ('name','args','widths')):
             raise ValueError(f"{s} holds another network than {stages[-1]}: their weights cannot be averaged")
     made_from = dict(average_of=[n.card['weights'] for n in nets])
-    claim(folder, made_from, 'an average of weights')
     def average(k, v): return torch.stack([s[k] for s in states]).mean(0) if v.is_floating_point() else v
     last.load_state_dict({k:average(k, v) for k,v in states[-1].items()})
     file = Path(folder)/'model.safetensors'
-    save_model(last, file, **last.card['meta']|dict(average_of=', '.join(Path(s).name for s in stages)))
+    with hold(folder):
+        claim(folder, made_from, 'an average of weights')
+        save_model(last, file, **last.card['meta']|dict(average_of=', '.join(Path(s).name for s in stages)))
     return load_model(file)
 
 # %% ../../nbs/65_train.stages.ipynb #7e262509

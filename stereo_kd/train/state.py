@@ -6,13 +6,12 @@
 __all__ = ['pack', 'unpack', 'drop_states', 'write_state', 'read_state', 'describe', 'describe_loaders']
 
 # %% ../../nbs/62_train.state.ipynb #b09193b1
-import hashlib, json, re, torch, warnings
+import hashlib, json, re, warnings
 from functools import partial
 from pathlib import Path
 from torch import Tensor
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from ..core import atomic_write
+from ..core import check_file, checksum, parse_json, save_tensors
 
 # %% ../../nbs/62_train.state.ipynb #1e0bf614
 def pack(
@@ -39,13 +38,6 @@ def unpack(
     return [unpack(v, tensors) for v in tree] if isinstance(tree, list) else tree
 
 # %% ../../nbs/62_train.state.ipynb #6972df55
-def _checksum(text, tensors):
-    h = hashlib.sha256(text.encode())
-    for name in sorted(tensors):
-        h.update(name.encode())
-        h.update(tensors[name].flatten().view(torch.uint8).numpy().tobytes())
-    return h.hexdigest()
-
 def _states(folder):
     "Files of states, the newest first"
     found = {p:re.fullmatch(r'state-(\d+)', p.stem) for p in Path(folder).glob('state-*.safetensors')}
@@ -68,18 +60,16 @@ def write_state(
     tree,tensors = pack(state)
     text = json.dumps(tree)
     file = Path(folder)/f'state-{epoch}.safetensors'
-    meta = dict(state=text, checksum=_checksum(text, tensors))
-    with atomic_write(file) as tmp: save_file(tensors, tmp, metadata=meta)
+    save_tensors(tensors, file, state=text, checksum=checksum(text, tensors))
     drop_states(folder, keep=2)
     return file
 
 # %% ../../nbs/62_train.state.ipynb #c09f9c9f
 def _read(path):
-    with safe_open(path, 'pt') as f:
+    with safe_open(check_file(path), 'pt') as f:
         meta,tensors = f.metadata() or {},{k:f.get_tensor(k) for k in f.keys()}
-    if meta.get('checksum')!=_checksum(meta.get('state', ''), tensors):
-        raise ValueError('its checksum is another one')
-    return unpack(json.loads(meta['state']), tensors)
+    if meta.get('checksum')!=checksum(meta.get('state', ''), tensors): raise ValueError('its checksum is another one')
+    return unpack(parse_json(meta['state'], path), tensors)
 
 def read_state(
     folder, # of a run
@@ -88,7 +78,7 @@ def read_state(
     files,bad = _states(folder),[]
     for path in files:
         try: state = _read(path)
-        except (SafetensorError, OSError, ValueError, KeyError, RuntimeError) as e:
+        except (SafetensorError, OSError, ValueError, KeyError, RuntimeError, TypeError) as e:
             bad.append(f'{path} is damaged ({e})')
         else:
             if bad: warnings.warn(f"{'; '.join(bad)}; going on from {path.name}")
