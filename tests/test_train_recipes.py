@@ -53,6 +53,15 @@ def test_supervision_is_checked():
     test_fail(lambda: dsnet_callback(dsnet, dsnet, 'truth'), contains="got 'truth'")
     test_close([dsnet_callback(dsnet, dsnet, s, weights=dict(truth=2.)).supervised_weight for s in ('teacher','both')], [0.,2*2.2])
 
+def test_a_cached_teacher_is_a_teacher():
+    import tempfile
+    from stereo_kd.train.cache import CachedTeacher
+    net = create_model('dtpnet', max_disp=48, stem=8, width=16)
+    with tempfile.TemporaryDirectory() as d:
+        taught = CachedTeacher(net, d, 'pairs')
+        test_eq([taught.answer,taught.max_disp], [net.answer,48])
+        test_eq(dtp_callback(taught, net).recipe, dtp_callback(net, net).recipe)
+
 def test_a_distribution_teaches_scores():
     import torch
     torch.manual_seed(0)

@@ -25,7 +25,7 @@ class CachedTeacher(nn.Module):
     ):
         super().__init__()
         self.teacher,self.folder,self.maps = teacher,Path(folder),tuple(maps or [teacher.answer])
-        self.max_disp,self.asked = teacher.max_disp,0
+        self.max_disp,self.answer,self.asked = teacher.max_disp,teacher.answer,0
         self.spec = getattr(teacher, 'spec', dict(name=type(teacher).__name__))
         about = dict(teacher=fingerprint(teacher), data=data, maps=list(self.maps))
         claim(self.folder, about, 'the answers of a teacher')
