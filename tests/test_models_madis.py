@@ -56,6 +56,7 @@ def test_place_and_scale():
 def test_parameters_in_millions():
     def count(size):
         with torch.device('meta'): net = MaDis(size)
+        test_eq(net.decoder.taps, dict(base=(2,5,8,12), small=(2,4,6,8), tiny=(1,2,3,4))[size])
         n = {k:sum(p.numel() for p in m.parameters())/1e6 for k,m in net.named_children()}
         n['blocks'] = sum(p.numel() for p in net.encoder.blocks.parameters())/1e6
         n['answer'] = sum(n[k] for k in ('encoder','embed','decoder','head'))

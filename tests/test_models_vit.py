@@ -84,6 +84,8 @@ def test_masked_pixels_do_not_reach_the_encoder():
         test_eq(net(image+5*hidden, visible), tokens)
         assert (net(image+5*(1-hidden), visible)-tokens).abs().max()>.01
         test_close(net(image, random_visible(2, 15, 0.)), net(image), eps=1e-5)
+        (_,whole),(_,part) = net.embed(image),net.embed(image, visible)
+        for b in range(2): test_eq(part[:,b,0], whole[:,0,0,visible[b]]) # each at its own place
         one = net(image, visible.new_tensor([[7],[7]])) # a token alone: its position does not matter
         test_close(one, net(image[...,8:16,16:24]), eps=1e-5)
         assert (net(image.flip(-1))-net(image).flip(1)).abs().max()>.01
