@@ -802,7 +802,7 @@ def _spread(known, flows):
             for t in to: known[t] |= new
     return known
 
-# %% ../nbs/88_fuzz.ipynb #336efac7
+# %% ../nbs/88_fuzz.ipynb #a4e5b531
 class _Library:
     "Routines of a package, and which of them a call may mean"
     def __init__(self, modules):
@@ -814,14 +814,15 @@ class _Library:
         tops = [p for tree in modules.values() for o in tree.body if isinstance(o, ast.Assign) for p in _flows(o)]
         self.tables = _spread({n:{n} for n in self.functions}, tops) # dicts of functions too
 
-    def meant(self, call, local):
-        "Routines that a call may mean; `local` has functions by the name of a variable"
+    def meant(self, call, local, module):
+        "Routines that a call in a module may mean; `local` has functions by the name of a variable"
         if isinstance(call.func, ast.Attribute):
             name = call.func.attr
             if name.startswith('__') or name=='forward': return []
             return self.methods.get(name) or self.functions.get(name, [])
         names = {f for n in _names(call.func) for f in local.get(n, ())}
-        return [r for f in names for r in self.functions.get(f, ())]
+        found = [r for f in names for r in self.functions.get(f, ())]
+        return [r for r in found if r.module==module] or found
 
     def look(self, r):
         "A routine with where its variables come from, which functions they are, and its calls"
@@ -831,12 +832,12 @@ class _Library:
         local = _spread({n:self.tables[n] for n in own-set(r.params) if n in self.tables}, flows)
         return r,taint,local,[c for c in ast.walk(r.node) if isinstance(c, ast.Call)]
 
-# %% ../nbs/88_fuzz.ipynb #6506981b
+# %% ../nbs/88_fuzz.ipynb #25fbc72e
 def _opened(call):
     "Expressions that a call opens for reading, by the name of what is called"
     f = call.func
     name = getattr(f, 'attr', getattr(f, 'id', ''))
-    mode = call.args[1:2] if name=='open' else []
+    mode = call.args[1:2] if name in ('open','ZipFile') else []
     if name not in OPENERS or any(isinstance(m, ast.Constant) and str(m.value)[:1] in 'wax' for m in mode): return []
     return call.args[:1]+([f.value] if isinstance(f, ast.Attribute) else [])
 
@@ -846,7 +847,7 @@ def _passed(call, callee, wanted):
     found += [k.value for k in call.keywords if k.arg in wanted or k.arg is None]
     return found+[a for a in call.args if isinstance(a, ast.Starred)]
 
-# %% ../nbs/88_fuzz.ipynb #e1511c66
+# %% ../nbs/88_fuzz.ipynb #6bec08c2
 def _reads(library):
     "Routine -> parameters, and attributes of `self`, that name what it reads"
     reads,seen,before = defaultdict(set),[library.look(r) for r in library.every if r.name not in WRITERS],-1
@@ -854,7 +855,7 @@ def _reads(library):
         for r,taint,local,calls in seen:
             given = [e for c in calls for e in _opened(c)]
             for c in calls:
-                for callee in library.meant(c, local):
+                for callee in library.meant(c, local, r.module):
                     if reads[callee[:3]]: given += _passed(c, callee, reads[callee[:3]])
             reads[r[:3]] |= {p for e in given for n in _names(e) if n in taint for p in taint[n]}
             if r.owner and r.name=='__init__': # what its methods read of `self` was given to the constructor

@@ -279,5 +279,5 @@ def stereo_predict(
 ):
     "Disparity of a rectified pair, as a picture, as numbers or as a point cloud"
     camera = dict(focal=focal, baseline=baseline, cx=cx, cy=cy, doffs=doffs, max_depth=max_depth)
-    with one_line('stereo_predict', 'a smaller --scale'+', or --device cpu'*torch.cuda.is_available()):
+    with one_line('stereo_predict', 'a smaller --scale, or smaller pictures'+'; or --device cpu'*torch.cuda.is_available()):
         predict_file(left, right, o, model, scale, device, align, post, raw, color_max, **camera)
