@@ -15,25 +15,36 @@ from .data.sceneflow import sceneflow
 from .data.kitti import kitti2012, kitti2015
 from .data.middlebury import middlebury, read_calib
 from .data.eth3d import eth3d
-from .data.transforms import augment, Augmented
+from .data.transforms import augment, Augmented, InMemory, LidarTruth
 from .data.folder import folder
 from .data.loaders import Mixed, StereoDataLoaders
 from .models.base import get_map, StereoNet, StereoOutput
-from .models.zoo import create_model, list_models, load_model, read_card, save_model, shipped
+from .models.vit import attention_distance, random_visible
+from .models.madis import load_pretrained, MaDis
+from .models.zoo import create_like, create_model, list_models, load_model, read_card, save_model, shipped
 from .losses.supervised import bin_cross_entropy, SupervisedLoss
-from .losses.response import ResponseLoss, tempered_kl, tempered_l1
-from .losses.feature import cosine_distance, FeatureLoss, MapLoss
+from .losses.response import ResponseLoss, tempered_ce, tempered_kl, tempered_l1
+from .losses.feature import AdaptedLoss, cosine_distance, FeatureLoss, MapLoss
+from .losses.relational import attention_transfer, pairwise_similarity
+from .losses.relational import probability_transfer, relational_distance
+from .losses.cost_volume import OutputsLoss, volume_kl
+from .losses.disparity import DisparityLoss
+from .losses.laplacian import laplace_scores, LaplacianLoss, LaplaceResponseLoss
+from .losses.reconstruction import reconstruction_image, ReconstructionLoss
 from .prune.loop import below, prune_loop, prune_step, ratio_for, recalibrate
 from .prune.callback import PruneCallback
 from .train.cache import CachedTeacher
+from .train.ema_mim import EMACallback, MaskCallback
 from .train.distill import DistillCallback, ramp, Term
 from .train.learner import constant, fit, one_cycle, step_decay, stereo_learner
-from .train.recipes import dtp_callback, tsnnet_callback
+from .train.recipes import completion_recipe, DISTANCES, dsnet_callback, dtp_callback, madis_recipe
+from .train.recipes import tsnnet_callback
 from .train.stages import average_weights, Plan, prune_stages, Step, train_stage
 from .inference.holes import fill_background, fill_holes
 from .inference.weighted_median import weighted_median_filter
 from .inference.rectify import align_rows, row_offsets
 from .inference.left_right import fill_border, left_right_check, postprocess
+from .inference.tiled import Tiled
 from .inference.sgbm import sgbm
 from .inference.predict import predict, to_depth, write_ply
 from .evaluation.cost import count_macs, count_params, latency, module_table, thop_macs

@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['IMAGENET_MEAN', 'IMAGENET_STD', 'LOCK', 'COLUMNS', 'normalize', 'denormalize', 'check_pair', 'pad_to', 'set_seed',
-           'commit', 'environment', 'pick', 'choose_preset', 'atomic_write', 'check_output', 'check_file', 'read_text',
-           'parse_json', 'read_json', 'OtherRequest', 'claim', 'FolderInUse', 'take', 'hold', 'format_table',
-           'parse_size', 'check_threads', 'write_csv', 'check_rows', 'write_rows', 'put_aside', 'run_folder',
-           'save_run', 'read_run', 'keep_modes', 'evaluating', 'fingerprint', 'checksum', 'out_of_memory',
+           'commit', 'environment', 'pick', 'choose_preset', 'atomic_write', 'save_tensors', 'check_output',
+           'check_file', 'read_text', 'parse_json', 'read_json', 'OtherRequest', 'claim', 'FolderInUse', 'take', 'hold',
+           'format_table', 'parse_size', 'check_threads', 'write_csv', 'check_rows', 'write_rows', 'put_aside',
+           'run_folder', 'save_run', 'read_run', 'keep_modes', 'evaluating', 'fingerprint', 'checksum', 'out_of_memory',
            'limit_memory', 'Refused', 'one_line']
 
 # %% ../nbs/00_core.ipynb #6d74bcf0
@@ -18,6 +18,7 @@ from importlib.metadata import version
 from pathlib import Path
 import numpy as np, torch
 import torch.nn.functional as F
+from safetensors.torch import save
 from torch import nn, Tensor
 
 # %% ../nbs/00_core.ipynb #ce1c57cf
@@ -169,6 +170,15 @@ def atomic_write(
     except OSError as e: raise OSError(e.errno, f"cannot write {path}: {e.strerror or e}") from e
     finally:
         with suppress(OSError): tmp.unlink() # it is gone where all went well
+
+# %% ../nbs/00_core.ipynb #fcf08e3e
+def save_tensors(
+    tensors:dict, # name -> contiguous tensor on the CPU
+    path,         # a .safetensors file
+    **metadata    # name -> string
+):
+    "Write tensors and what is said of them, whole or not at all"
+    with atomic_write(path) as tmp: tmp.write_bytes(save(tensors, metadata or None))
 
 # %% ../nbs/00_core.ipynb #d9727499
 def check_output(

@@ -6,6 +6,7 @@ from importlib.metadata import version
 from pathlib import Path
 import numpy as np, torch
 import torch.nn.functional as F
+from safetensors.torch import save
 from torch import nn, Tensor
 from copy import deepcopy
 from fastcore.test import *
@@ -115,6 +116,20 @@ def test_a_killed_process_leaves_nothing_for_long():
             mine.write_text('newer')
         test_eq([p.name for p in Path(d).iterdir()], ['a.txt'])
         test_eq(f.read_text(), 'newer')
+
+def test_tensors_are_files_like_any_other():
+    from safetensors import safe_open
+    from unittest import mock
+    with tempfile.TemporaryDirectory() as d:
+        file,beside = Path(d)/'a.safetensors',Path(d)/'b'
+        beside.touch()
+        save_tensors(dict(w=torch.arange(3.)), file, about='three')
+        test_eq(file.stat().st_mode, beside.stat().st_mode)
+        with safe_open(file, 'pt') as f: test_eq([f.metadata(),f.get_tensor('w').tolist()], [dict(about='three'),[0.,1.,2.]])
+        seen = []
+        with mock.patch.object(Path, 'write_bytes', lambda self, b: seen.append(sorted(p.name for p in Path(d).iterdir()))):
+            save_tensors(dict(w=torch.ones(1)), file)
+        test_eq([n.startswith('.a.safetensors.') for n in seen[0]], [True,False,False]) # one temporary file, under our own name
 
 def test_an_input_is_no_output():
     with tempfile.TemporaryDirectory() as d:

@@ -89,6 +89,40 @@ def test_inputs_are_left_alone_and_errors_are_clear():
         (lambda: Noise((-1,1)), 'sigma must be'), (lambda: VerticalOffset(9), 'px must be')]:
         test_fail(f, exc=ValueError, contains=say)
 
+def test_truth_on_scan_lines():
+    s = exact_scene(120, 240)
+    for density in (1.,.5,.3,.05,.01):
+        thin = LidarTruth(density)
+        got = thin(s, torch.Generator().manual_seed(1))
+        share = [got.valid.sum()/s.valid.sum(), got.right_valid.sum()/s.right_valid.sum()]
+        test_close(share, [density]*2, eps=.12*density)
+        assert not (got.valid & ~s.valid).any()
+        test_eq(got.disp, torch.where(got.valid, s.disp, 0))
+        test_eq([got.left,got.right], [s.left,s.right])
+        assert density==1 or not torch.equal(got.valid, thin(s, torch.Generator().manual_seed(2)).valid)
+    lines = LidarTruth(.04, top=.25, tilt=0.).pattern((120,240), torch.Generator().manual_seed(1))
+    rows = lines.any(1).nonzero()[:,0]
+    test_eq([rows.diff().unique().tolist(),rows.min().item()>=30], [[5],True]) # every fifth row, below a quarter
+    test_eq({tuple(lines[r].nonzero()[:,0].diff().unique().tolist()) for r in rows}, {(5,)})
+    test_fail(lambda: LidarTruth(0.), contains='got 0.0')
+    test_fail(lambda: LidarTruth(top=1.), contains='got 1.0')
+
+def test_pairs_are_made_once():
+    made = []
+    class Counted(SyntheticPairs):
+        def __getitem__(self, i):
+            made.append(i)
+            return super().__getitem__(i)
+    pairs = Counted(3, (32,64))
+    kept = InMemory(pairs)
+    test_eq([len(kept),kept.mask], [3,'all'])
+    for _ in range(2): left,right,disp,valid = kept.batch([0,2,0])
+    test_eq(sorted(made), [0,2])
+    fresh = SyntheticPairs(3, (32,64)).batch([0,2,0])
+    for got,want in zip((left,right,disp,valid), fresh): test_close(got.float(), want.float(), eps=1e-5)
+    a,b = (Augmented(d, augment('light', (16,32)), seed=1, n=4) for d in (kept,SyntheticPairs(3, (32,64))))
+    for got,want in zip(a[3], b[3]): test_close(got.float(), want.float(), eps=1e-5)
+
 def test_augmented_is_a_function_of_seed_and_index():
     class Scenes:
         def __len__(self): return 3

@@ -61,6 +61,16 @@ def test_engines_give_the_answer_by_name():
         test_close(out.disparity[-1], want.disparity[-1], eps=1e-3)
         test_eq(out.aggregation, [])
 
+@pytest.mark.slow
+def test_engines_run_a_transformer():
+    torch.manual_seed(0)
+    net,(x,y) = create_model('madis', size='tiny', max_disp=48).eval(),torch.randn(2,1,3,40,70)
+    with torch.no_grad(): want = net(x, y)
+    for name in {'folded','onnxruntime'} & set(list_engines()):
+        out = Engine(net, name)(x, y)
+        test_close(get_map(out, 'laplace'), want.extras['laplace'], eps=1e-3)
+        test_close(out.disparity[-1], want.disparity[-1], eps=1e-3)
+
 def test_engine_and_precision_are_two_columns():
     net = create_model('dtpnet', max_disp=48, stem=8, width=16).eval()
     said = {n:(Engine(net, n).name, Engine(net, n).precision) for n in list_engines()}

@@ -20,6 +20,7 @@ from fastcore.test import *
 from pathlib import Path
 from stereo_kd.models.zoo import create_model
 from stereo_kd.prune.loop import prune_step
+import pytest
 from stereo_kd.deploy.export import *
 
 def test_folding_changes_nothing():
@@ -177,6 +178,16 @@ def test_the_answer_is_exported_by_name():
                 assert all(r['max_px']<1e-3 for r in rows), rows
                 out, = onnx.load(f'{d}/a.onnx').graph.output
                 test_eq((out.name, tuple(s.dim_value for s in out.type.tensor_type.shape.dim)), (name,shape))
+
+@pytest.mark.slow
+def test_a_transformer_is_exported():
+    if installed_runtimes():
+        torch.manual_seed(0)
+        net = create_model('madis', size='tiny', max_disp=48).eval()
+        with tempfile.TemporaryDirectory() as d:
+            rows = export_onnx(net, f'{d}/a.onnx', (40,100), 'plain')
+            test_eq([r['runtime'] for r in rows], installed_runtimes())
+            assert all(r['max_px']<1e-3 for r in rows), rows
 
 def test_command_line():
     with tempfile.TemporaryDirectory() as d:

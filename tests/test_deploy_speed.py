@@ -6,6 +6,7 @@ from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from statistics import median
 from time import perf_counter
+from torch import nn
 from stereo_kd.core import check_output, check_threads, fingerprint, format_table, one_line, parse_size, write_rows
 from stereo_kd.data.synthetic import DISAGREEMENTS, SyntheticPairs
 from stereo_kd.deploy.engine import Engine, check_engine, sessions
@@ -16,6 +17,7 @@ import csv, tempfile
 from fastcore.script import anno_parser
 from fastcore.test import *
 from stereo_kd.core import check_rows
+from stereo_kd.evaluation.cost import count_params
 from stereo_kd.models.zoo import read_card
 import pytest
 from stereo_kd.deploy.speed import *
@@ -94,3 +96,9 @@ def test_command_line():
         with mock.patch.dict(speed_rows.__globals__, roofline=lambda *a: 1/0, load_model=lambda *a: 1/0): # nothing is done before
             test_fail(lambda: stereo_bench(['dtpnet'], **args), exc=SystemExit, contains=say)
     assert versions()['torch'] and 'nobody' not in versions()
+    n = count_params(create_model('dtpnet', stem=8, width=16))
+    test_eq(count_params(network_by_name('dtpnet:stem=8,width=16')), n)
+    assert network_by_name('dtpnet:cost_volume=c2d').form=='c2d' and hasattr(network_by_name('dtpnet_lite'), 'card')
+    bad = {'madis:tiny': 'arguments are written madis:NAME=VALUE', 'madis:size=giant': "unknown size 'giant'"}
+    for name,say in bad.items():
+        test_fail(lambda: network_by_name(name), exc=ValueError, contains=say)

@@ -22,6 +22,7 @@ from stereo_kd.inference.left_right import check_post, postprocess
 from stereo_kd.inference.predict import DEFAULT_MODEL, Dash, predict
 from stereo_kd.inference.rectify import align_rows
 from stereo_kd.inference.sgbm import sgbm, sgbm_settings
+from stereo_kd.inference.tiled import Tiled
 from stereo_kd.evaluation.benchmarks import benchmark_metrics, benchmarks, evaluated_pixels
 from stereo_kd.evaluation.cost import costs
 from stereo_kd.evaluation.submit import submissions, write_submission
@@ -213,6 +214,22 @@ def test_row_has_identity_errors_and_costs():
         errors.append(np.abs(done-disp.numpy())[valid.numpy()])
     test_close(twice['epe'], np.concatenate(errors).mean(), eps=1e-4)
     assert 'ms_median' not in check_rows([twice, evaluate(lambda l,r: torch.ones(32,64), ds)])
+
+def test_rows_of_a_network_in_tiles():
+    net = create_model('madis', size='tiny', max_disp=48)
+    ds = SyntheticPairs(2, (32,128), max_disp=48)
+    row,tiled = (evaluate(n, ds, size=(64,128), rounds=0) for n in (net,Tiled(net, (32,64))))
+    check_rows([row])
+    check_rows([tiled], ['tile'])
+    same = ('network','weights','engine','precision','params_m','size')
+    test_eq([tiled[k] for k in same], ['madis',fingerprint(net),'torch','fp32',row['params_m'],'64x128'])
+    test_eq([tiled['tile'],'tile' in row,'ms_median' in tiled], ['32x64',False,False])
+    part = costs(net, (32,64), rounds=0)['macs_g']
+    test_close(tiled['macs_g'], 9*part, eps=1e-6) # three rows of three tiles
+    left,right,disp,valid = (v[None] for v in ds[1])
+    done = predict(net, *(denormalize(v).clamp(0, 1) for v in (left,right)), tile=(32,64))
+    test_close(from_network(Tiled(net, (32,64)))(left, right), done, eps=1e-3)
+    assert tiled['epe']!=row['epe']
 
 def test_one_row_for_each_mask():
     net = create_model('dtpnet', max_disp=48, stem=8, width=16)

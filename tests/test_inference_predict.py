@@ -7,11 +7,12 @@ from fastai.torch_core import default_device
 from fastcore.script import Param, call_parse
 from PIL import Image
 from torch import nn, Tensor
-from stereo_kd.core import check_output, evaluating, normalize, one_line
+from stereo_kd.core import check_output, evaluating, normalize, one_line, parse_size
 from stereo_kd.data.io import read_image, write_bytes, write_disparity, write_picture
 from stereo_kd.models.zoo import load_model
 from stereo_kd.inference.left_right import check_post, left_right_disparities, postprocess
 from stereo_kd.inference.rectify import align_rows
+from stereo_kd.inference.tiled import Tiled
 import cv2, sys, tempfile
 from contextvars import Context
 from contextlib import redirect_stderr, redirect_stdout
@@ -142,6 +143,28 @@ def test_post_modes():
         test_fail(
             lambda: predict(Patches(48), left, right, post=wrong), exc=ValueError,
             contains=f"post must be 'none', 'filter' or 'left_right', got {wrong!r}")
+
+def test_tiles():
+    class Local(nn.Module): # answers with the brightness of each pixel
+        max_disp = 8
+        def __init__(self):
+            super().__init__()
+            self.seen = set()
+        def forward(self, left, right):
+            self.seen.add(tuple(left.shape))
+            return SimpleNamespace(disparity=[left[:,0]+9])
+    torch.manual_seed(0)
+    left,right = torch.rand(2,3,50,120)
+    net = Local()
+    whole = predict(net, left, right)
+    test_eq(predict(net, left, right, tile=(50,120)), whole)
+    net.seen.clear()
+    test_close(predict(net, left, right, tile=(32,48)), whole, eps=1e-5)
+    test_eq(net.seen, {(1,3,32,48)})
+    test_close(predict(net, left, right, 2., tile=(32,48)), predict(net, left, right, 2.), eps=1e-5)
+    checked = predict(net, left, right, post='left_right')
+    test_close(predict(net, left, right, post='left_right', tile=(32,48)), checked, eps=1e-4)
+    test_fail(lambda: predict(net, left, right, tile=(32,6)), exc=ValueError, contains='a tile is 6 px wide')
 
 def test_channels_and_normalisation():
     class Probe(nn.Module):
@@ -330,6 +353,9 @@ def test_command_line():
         test_close(read_disparity(d/'checked.npy'), np.full((6,9), 3.))
         script(d/'edge.png', d/'black.png', '-o', d/'filtered.npy', '--post', 'filter', '--align')
         test_eq(read_disparity(d/'filtered.npy'), predict(Net(), d/'edge.png', d/'black.png', align=True, post='filter'))
+        code,_,err = script(l, r, '-o', d/'tiled.npy', '--tile', '4x8')
+        test_eq((code,err), (0,''))
+        test_close(read_disparity(d/'tiled.npy'), want, eps=1e-4)
         script(l, r, '-o', d/'a.png', '--raw', '--device', 'cpu')
         test_eq(read_pixels(d/'a.png').dtype, np.uint16)
         script(l, r, '-o', d/'a.png')
@@ -349,6 +375,8 @@ def test_command_line():
             ('b.gif: the output must end in', l, r, 'b.gif'),
             ('needs --focal (px) and --baseline', l, r, 'b.ply'),
             ('4 px wide after scaling', l, r, 'b.png', '--scale', .5),
+            ('a tile is 4 px wide, less than the 8 px', l, r, 'b.png', '--tile', '4x4'),
+            ('size must be HEIGHTxWIDTH', l, r, 'b.png', '--tile', 'small'),
             ('unknown model none', l, r, 'b.png', '--model', 'none'),
             ('--raw is for .png', l, r, 'b.pfm', '--raw'),
             ("post must be 'none', 'filter' or 'left_right', got 'both'", l, r, 'b.pfm', '--post', 'both'),

@@ -43,6 +43,15 @@ def test_powers_of_two():
     test_eq([float(_exp2(np.float32(v))) for v in (0,-1,-200)], [1,.5,2.**-126])
     test_eq([float(_exp2(np.float32(v), 100)) for v in (-200,0,20)], [2.**-100,2.**100,2.**120])
 
+def test_a_product_and_a_sum_round_once():
+    import numba
+    @numba.njit
+    def both(a, b, c): return fma(a, b, c),a*b+c
+    x = np.float32(1+2**-12)
+    once,twice = both(x, x, np.float32(-1-2**-11))
+    test_eq(float(once), 2.**-24) # what the product has beyond 24 bits
+    test_eq(float(twice), 0.)
+
 def test_rows_and_their_best_bins():
     import torch.nn.functional as F
     rng = np.random.default_rng(0)

@@ -10,6 +10,7 @@ from time import perf_counter
 import torch.nn.functional as F
 from fastcore.test import *
 from stereo_kd.kernels.jit import f4
+import pytest
 from stereo_kd.kernels.losses import *
 
 def test_three_bins_by_hand():
@@ -103,3 +104,28 @@ def test_half_precision_threads_and_bad_input():
         (('l1', s, t[...,1:], weight, 48), 'differ'), (('ce', s, weight[:,1:], weight, 48), 'must fit'),
         (('l1', s, t, torch.ones(1,85,36), 48), 'must fit')):
         test_fail(lambda: fused_sum(*args), exc=ValueError, contains=say)
+
+@pytest.mark.slow
+def test_cold_and_warm_give_the_same_bytes():
+    import subprocess, sys, tempfile
+    script = """
+import hashlib, torch
+from stereo_kd.kernels.losses import fused_sum
+from stereo_kd.kernels.tail import fused_tail
+torch.manual_seed(0)
+torch.set_num_threads(1)
+s,t,weight,h = 6*torch.randn(1,12,9,20).requires_grad_(),6*torch.randn(1,12,9,20),torch.rand(1,36,80),hashlib.sha256()
+smooth = torch.nn.functional.avg_pool2d(s, 3, 1, 1)
+losses = [fused_sum('l1', s, t, weight, 48),fused_tail(s, 48, (36,80)),fused_tail(smooth, 48, (36,80))]
+for loss in losses:
+    grad, = torch.autograd.grad(loss.square().sum(), s)
+    for x in (loss,grad): h.update(x.detach().numpy().tobytes())
+print(h.hexdigest())"""
+    with tempfile.TemporaryDirectory() as d:
+        def answer():
+            done = subprocess.run(
+                [sys.executable,'-c',script], env=os.environ|dict(NUMBA_CACHE_DIR=d), capture_output=True, text=True)
+            return done.stdout or done.stderr
+        cold = answer()
+        assert len(cold.strip())==64 and any(f.endswith('.nbi') for _,_,files in os.walk(d) for f in files)
+        test_eq(answer(), cold)

@@ -1,6 +1,7 @@
 # Generated from nbs/42_losses.feature.ipynb; edit the notebook, not this file
 import torch
 import torch.nn.functional as F
+from copy import deepcopy
 from torch import nn, Tensor
 from stereo_kd.models.base import get_map
 import matplotlib.pyplot as plt
@@ -58,6 +59,33 @@ def test_cosine_is_taken_along_the_channels():
         MapLoss('features.right.0', cosine_distance)(maps(s), maps(t), None, None),
         cosine_distance(s[:,:,1], t[:,:,1]), eps=1e-6)
 
+def test_cells_beyond_the_image_do_not_count():
+    from stereo_kd.models.cost_volume import groupwise_volume
+    torch.manual_seed(0)
+    s,t = (groupwise_volume(*torch.randn(2,1,16,3,6), 6, 4) for _ in 'st')
+    wide = [F.pad(v, (0,0,0,0,0,6)) for v in (s,t)] # as a range of 12 candidates on a map of 6 columns would have them
+    assert (s==0).all(1).any() # there are such cells already
+    test_close(cosine_distance(*wide), cosine_distance(s, t), eps=1e-6)
+    inside = (torch.arange(6)>=torch.arange(6)[:,None])[:,None].expand(6,3,6)
+    angles = 1-F.cosine_similarity(s, t, dim=1)
+    test_close(cosine_distance(s, t), angles[0][inside].mean(), eps=1e-6)
+    assert abs(angles.mean()-angles[0][inside].mean())>1e-2 # with them it would be another number
+
+def test_pyramid_forgives_small_shifts():
+    torch.manual_seed(0)
+    t = torch.zeros(1,1,16,16)
+    t[...,:8] = 1.
+    near,far = t.roll(1, -1),t.roll(6, -1)
+    plain = [F.mse_loss(s, t) for s in (near,far)]
+    soft = [pyramid_mse(s, t) for s in (near,far)]
+    assert soft[0]/soft[1]<.5*plain[0]/plain[1]
+    s = torch.randn(2,3,8,8,8)
+    blocks = s.unflatten(4, (2,4)).unflatten(3, (2,4)).unflatten(2, (2,4)).mean((3,5,7))
+    test_close(pyramid_mse(s, torch.zeros_like(s), (4,)), blocks.square().mean(), eps=1e-6)
+    test_close(pyramid_mse(s, torch.zeros_like(s), (64,)), s.mean((2,3,4)).square().mean(), eps=1e-6)
+    both = [pyramid_mse(s, torch.zeros_like(s), (k,)) for k in (4,2)]
+    test_close(pyramid_mse(s, torch.zeros_like(s), (4,2)), torch.stack(both).mean(), eps=1e-6)
+
 def test_the_naive_meets_all_layers():
     torch.manual_seed(0)
     def features(widths): return StereoOutput([[[torch.randn(1,c,4,4) for c in widths]]*2,[],[],[],{}])
@@ -96,3 +124,35 @@ def test_only_one_side_can_cheat():
             opt.step()
         left[adapt] = value.item()
     assert left['teacher']<.01<.3<left['student'], left
+
+def test_several_maps_and_adapters():
+    torch.manual_seed(0)
+    def output(c, g, *rest): # features of both views, a volume of g groups
+        return StereoOutput([[[torch.randn(2,c,4,6, requires_grad=True)] for _ in 'lr'],torch.randn(2,g,3,4,6, requires_grad=True),[],[],{}])
+    names = {'features.left.0':1., 'features.right.0':1., 'cost_volume':5.}
+    s,t = output(8, 4),output(8, 4)
+    want = sum(w*cosine_distance(get_map(s, n), get_map(t, n)) for n,w in names.items())
+    test_close(AdaptedLoss(names)(s, t, None, None), want, eps=1e-6)
+    mean = AdaptedLoss({'cost_volume':2.}, distance=F.mse_loss)
+    test_close(mean(s, t, None, None), 2*F.mse_loss(s.cost_volume, t.cost_volume), eps=1e-6)
+    shape = lambda o: {n:tuple(get_map(o, n).shape) for n in names}
+    narrow = output(3, 2)
+    loss = AdaptedLoss(names, (shape(narrow),shape(t)), F.mse_loss)
+    test_eq({k:tuple(p.shape) for k,p in loss.named_parameters() if p.dim()>1},
+            {'adapters.features_left_0.weight':(8,3,1,1), 'adapters.cost_volume.weight':(4,2,1,1,1)})
+    loss(narrow, t, None, None).backward()
+    assert all(p.grad.abs().sum()>0 for p in loss.parameters())
+    for n in names: test_eq([get_map(narrow, n).grad.abs().sum()>0,get_map(t, n).grad], [torch.tensor(True),None])
+    test_eq(list(AdaptedLoss(names, (shape(s),shape(t))).parameters()), []) # equal widths need none
+    flat = shape(t)|{'cost_volume':(2,12,4,6)}
+    test_fail(lambda: AdaptedLoss(names, (flat,shape(t))), exc=ValueError,
+        contains='cost_volume of the student is (2, 12, 4, 6), that of the teacher (2, 4, 3, 4, 6)')
+
+def test_shapes_without_numbers():
+    net = create_model('dsnet', max_disp=96, width=4, features=8, blocks=(1,1,1,1)).train()
+    names = ('features.left.0','features.right.1','cost_volume','aggregation.-2','attention')
+    x = torch.randn(1,3,64,128)
+    with torch.no_grad(): out = net(x, x, 'aggregation')
+    test_eq(map_shapes(net, names), {n:tuple(get_map(out, n).shape) for n in names})
+    test_eq([net.training,next(net.parameters()).device.type], [True,'cpu'])
+    test_fail(lambda: map_shapes(net, ['hourglass']), exc=ValueError, contains="no map 'hourglass'")

@@ -1,9 +1,9 @@
 # Generated from nbs/41_losses.response.ipynb; edit the notebook, not this file
-import torch
+import math, torch
 from functools import partial
 from torch import Tensor
 from stereo_kd.kernels.losses import fused_sum
-from stereo_kd.models.base import get_map
+from stereo_kd.models.base import own_scores
 from stereo_kd.models.regression import pixel_mean
 import matplotlib.pyplot as plt
 from fastcore.test import *
@@ -32,22 +32,46 @@ def test_both_vanish_only_when_equal():
     g = torch.distributions.kl_divergence(*(torch.distributions.Categorical(logits=s[0].T/.5) for s in (b,a)))
     test_close(tempered_kl(a, b, .5)[0], .25*g, eps=1e-5)
 
+def test_cross_entropy_is_divergence_plus_a_constant():
+    torch.manual_seed(0)
+    p,q = torch.randn(2,3,24,7).unbind()
+    for tau in (.5,1.,2.):
+        s = p.clone().requires_grad_()
+        ce,kl = tempered_ce(s, q, tau),tempered_kl(s, q, tau)
+        soft = (q/tau).softmax(1)
+        test_close(ce-kl, -(soft*soft.log()).sum(1)*tau**2, eps=1e-5)
+        test_close(ce, tau**2*torch.nn.functional.cross_entropy(p/tau, soft, reduction='none'), eps=1e-5)
+        a,b = (torch.autograd.grad(l.sum(), s, retain_graph=True)[0] for l in (ce,kl))
+        test_close(a, b, eps=1e-6)
+        test_close(a, tau*((p/tau).softmax(1)-soft), eps=1e-5) # Hinton: the size of it does not fall with tau**2
+    assert tempered_ce(q, q).min()>.1 and tempered_kl(q, q).abs().max()<1e-6
+
+def test_fused_cross_entropy_is_the_sum():
+    torch.manual_seed(0)
+    s,t,weight = torch.randn(1,12,5,7).requires_grad_(),3*torch.randn(1,48,5,7),torch.rand(1,19,26)
+    got = fused_ce(s, t, weight, 48, .5)
+    want = (tempered_ce(*(upsample_scores(v, 48, (19,26)) for v in (s,t)), .5)*weight).sum()
+    test_close(got/want, 1., eps=1e-5)
+    test_close(*(torch.autograd.grad(l, s)[0] for l in (got,want)), eps=1e-5)
+
 def test_full_quarter_and_sampled():
     torch.manual_seed(0)
     s = (2*torch.randn(2,12,8,10)).requires_grad_()
     t = 2*torch.randn(2,48,8,10)
     valid = torch.rand(2,32,40)<.5
     out = lambda x: StereoOutput([[],[],[x],[],{}])
-    want = tempered_l1(upsample_scores(s,48), upsample_scores(t,48), .7)
+    up = upsample_scores(s,48),upsample_scores(t,48)
+    want = tempered_l1(*up, .7)
     for name in ('','torch'): # fused, and row by row
         with use(name):
-            test_close(ResponseLoss(48, at='full')(out(s), out(t), None, valid, .7), want.mean(), eps=1e-4)
-            test_close(
-                ResponseLoss(48, at='full', masked=True)(out(s), out(t), None, valid, .7), want[valid].mean(),
-                eps=1e-4)
-            test_close(
-                ResponseLoss(48, tempered_kl, 'full')(out(s), out(t), None, valid, .7),
-                tempered_kl(upsample_scores(s,48), upsample_scores(t,48), .7).mean(), eps=1e-4)
+            for distance in (tempered_l1,tempered_kl,tempered_ce):
+                for masked in (False,True):
+                    loss = ResponseLoss(48, distance, 'full', masked)(out(s), out(t), None, valid, .7)
+                    every = distance(*up, .7)
+                    test_close(loss, every[valid].mean() if masked else every.mean(), eps=1e-4)
+                    grads = [torch.autograd.grad(l, s, retain_graph=True)[0]
+                             for l in (loss, every[valid].mean() if masked else every.mean())]
+                    test_close(*grads, eps=1e-6)
     draws = torch.stack([ResponseLoss(48)(out(s), out(t), None, valid, .7) for _ in range(200)])
     assert abs(draws.mean()-want.mean())<4*draws.std()/200**.5
     quarter = ResponseLoss(48, at='quarter')(out(s), out(t), None, valid, .7)
@@ -59,3 +83,17 @@ def test_teacher_gets_no_gradient():
     out = lambda x: StereoOutput([[],[],[x],[],{}])
     ResponseLoss(48)(out(s), out(t), None, torch.ones(1,16,16, dtype=torch.bool)).backward()
     assert s.grad.abs().sum()>0 and t.grad is None
+
+def test_each_side_has_its_own_temperature():
+    torch.manual_seed(0)
+    s = 3*torch.randn(2,12,6,8)
+    def out(scores, tau): return StereoOutput([[],[],[scores],[],dict(tau=torch.full((2,), tau))])
+    valid = torch.ones(2,24,32, dtype=torch.bool)
+    for distance in (tempered_l1,tempered_kl):
+        for at in ('full','quarter'):
+            loss = ResponseLoss(48, distance, at)
+            gap = loss(out(s, 1.), out(s, 1/3), None, valid)
+            want = distance(upsample_scores(s, 48), upsample_scores(3*s, 48)).mean()
+            assert gap>.05
+            if at=='full': test_close(gap, want, eps=1e-4*want.item())
+            test_close(loss(out(s, 1.), out(s/3, 1/3), None, valid), 0, eps=1e-5)

@@ -65,3 +65,18 @@ def test_parts_can_be_switched_off():
     assert ce>0 and l1>0
     with use('torch'): test_close(SupervisedLoss(48, at='full')(out, d, v), both, eps=1e-5)
     test_close(both, SupervisedLoss(48).per_pixel(upsample_scores(s, 48), d)[v].mean(), eps=1e-5)
+
+def test_regression_loss_by_hand():
+    pred,disp = torch.tensor([[[3.,7.,1e6]]]).requires_grad_(),torch.tensor([[[3.,5.,0.]]])
+    valid = torch.tensor([[[True,True,False]]])
+    def out(*disps): return StereoOutput([[],[],[],list(disps),{}])
+    logs = torch.tensor([.5,2.5]).log()
+    test_close(RegressionLoss()(out(pred), disp, valid), logs.mean(), eps=1e-6)
+    test_close(RegressionLoss(distance=smooth_l1)(out(pred), disp, valid), (0+1.5)/2, eps=1e-6)
+    two = RegressionLoss((.5,1.))
+    test_close(two(out(disp,pred), disp, valid), (.5*torch.tensor(.5).log()+logs.mean())/1.5, eps=1e-6)
+    test_close(two(out(pred), disp, valid), logs.mean(), eps=1e-6) # one output in evaluation: the answer
+    RegressionLoss()(out(pred), disp, valid).backward()
+    test_close(pred.grad, torch.tensor([[[0.,1/2.5/2,0.]]]), eps=1e-6)
+    test_eq(RegressionLoss()(out(pred), disp, ~valid&valid).item(), 0.)
+    test_fail(lambda: RegressionLoss((1.,1.,1.))(out(pred,pred), disp, valid), contains='2 outputs for 3 weights')

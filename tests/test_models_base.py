@@ -64,6 +64,21 @@ def test_maps_have_names():
             lambda: get_map(out, wrong), exc=ValueError,
             contains=f'no map {wrong!r}; it has features, cost_volume')
 
+def test_scores_carry_their_temperature():
+    class Net(StereoNet):
+        tau = .25
+        def features(self, image, extras): return [image[...,::4,::4]]
+        def cost_volume(self, left, right, extras): return correlation_volume(left[-1], right[-1], 12)
+        def aggregation(self, volume, left, right, extras, all_outputs): return [volume]
+    torch.manual_seed(0)
+    net,x = Net(48).eval(),torch.randn(2,3,32,64)
+    out = net(x, x.flip(-1))
+    test_eq(out.extras['tau'].tolist(), [.25,.25])
+    test_close(disparity_tail(own_scores(out), 48), out.disparity[-1], eps=1e-5)
+    assert (disparity_tail(get_map(out, 'aggregation'), 48)-out.disparity[-1]).abs().max()>1
+    test_eq('tau' in net(x, x, upto='cost_volume').extras, False)
+    test_eq(own_scores(StereoOutput([[],[],[x],[],{}])), x) # without a temperature: 1
+
 def test_every_stage_writes_extras():
     class Net(StereoNet):
         answer = 'head'
@@ -85,6 +100,8 @@ def test_every_stage_writes_extras():
     test_eq([tuple(out.disparity[-1].shape),out.aggregation], [(1,20,33),[]])
     test_close(out.disparity[-1][0,::4,::4], (x-y)[0,0,::4,::4])
     assert get_map(out, Net.answer) is out.extras['head']
+    given = (dict(seen='a'),dict(seen='b'))
+    test_eq([Net(48)(x, y, 'features', None, given).extras['seen'],given], [['a','b'],(dict(seen='a'),dict(seen='b'))])
     test_fail(lambda: get_map(out, 'aggregation'), contains="no map 'aggregation'")
 
 def test_a_call_leaves_no_trace():

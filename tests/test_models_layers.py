@@ -87,8 +87,21 @@ def test_block_is_linear_after_the_sum():
 def test_trunk_maps():
     maps = ResidualTrunk(8, (1,2,1,1))(torch.randn(1,3,32,64))
     test_eq([tuple(m.shape[1:]) for m in maps], [(8,16,32),(16,8,16),(32,8,16),(32,8,16)])
+    trunk,x = ResidualTrunk(8, (1,1,1,1)).eval(),torch.randn(1,3,32,64)
+    stem,*rest = trunk.with_stem(x)
+    test_close(stem, trunk.stem(x), eps=1e-6)
+    for a,b in zip(rest, trunk(x), strict=True): test_close(a, b, eps=1e-6)
+    test_close(rest[0], trunk.layer1(stem), eps=1e-6)
     test_eq([len(getattr(ResidualTrunk(8), f'layer{i}')) for i in (1,2,3,4)], [3,16,3,3])
     test_eq(ResidualTrunk(8).layer4[0].body[0][0].dilation, (2,2))
+
+def test_groups_of_eight_channels():
+    test_eq([check_width(c) for c in (4,8,32)], [5,10,40])
+    for width in (0,10): test_fail(lambda: check_width(width), contains=f'multiple of 4, got {width}')
+    test_eq(10*32//GROUP, 40)
+    net = concat_features(8, 3).eval()
+    test_eq(tuple(net(torch.randn(1,80,8,16)).shape), (1,3,8,16))
+    test_eq([net[0][0].out_channels,net[1].kernel_size,net[1].bias], [32,(1,1),None])
 
 def test_init_deviation():
     torch.manual_seed(0)

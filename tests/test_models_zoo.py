@@ -5,24 +5,40 @@ from importlib.metadata import version
 from math import prod
 from pathlib import Path
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import nn, Tensor
 from torch.overrides import TorchFunctionMode
-from stereo_kd.core import atomic_write, check_file, environment, fingerprint, parse_json, pick
+from stereo_kd.core import atomic_write, check_file, environment, fingerprint, parse_json, pick, save_tensors
+from stereo_kd.models.acvnet import ACVNet
+from stereo_kd.models.dsnet import DSNet
 from stereo_kd.models.dtpnet import DTPnet
 from stereo_kd.models.dtpnet_lite import DTPnetLite
+from stereo_kd.models.gwcnet import gwcnet_g, gwcnet_gc
+from stereo_kd.models.madis import MaDis
 from stereo_kd.models.psmnet import PSMNet
 from stereo_kd.models.mobilestereonet import MobileStereoNet2D
 from stereo_kd.models.tsnnet import tsnnet_naive, tsnnet_student, tsnnet_teacher
 from stereo_kd.models.widths import apply_widths, widths
 import tempfile, time, torch
 from fastcore.test import *
+from safetensors.torch import save_file
 from stereo_kd.models.zoo import *
 
 def test_names_and_arguments():
     test_eq(create_model('dtpnet', max_disp=96).max_disp, 96)
-    assert create_model('dtpnet', cost_volume='c2d').c2d
-    test_fail(lambda: create_model('raft'), contains="unknown model 'raft'; known: dtpnet")
+    test_eq(create_model('dtpnet', cost_volume='c2d').form, 'c2d')
+    test_fail(lambda: create_model('raft'), contains="unknown model 'raft'; known: acvnet, dsnet, dtpnet")
+
+def test_a_fresh_network_of_pruned_widths():
+    torch.manual_seed(0)
+    net = create_model('dtpnet', max_disp=48, stem=8, width=16)
+    thin = apply_widths(net, {'score': [20,48,1], 'hourglass.up1.0': [48,8,1]})
+    new = create_like(thin)
+    test_eq([widths(new),new.spec,new.training], [widths(thin),net.spec,True])
+    test_eq(torch.equal(new.extract.stem[0].body[0][0].weight, net.extract.stem[0].body[0][0].weight), False)
+    part = new.score.weight[:,-12:,0,0].detach() # scores of the volume: the interpolation from 12 bins to 48, as in a new network
+    test_eq(part, create_model('dtpnet', max_disp=48).score.weight[:,-12:,0,0].detach())
+    lite = create_like(create_model('dtpnet_lite', max_disp=48))
+    test_eq(lite.score.weight[:,-12:,0,0].detach(), torch.eye(12))
 
 def test_roundtrip_is_exact():
     torch.manual_seed(0)
@@ -39,6 +55,16 @@ def test_roundtrip_is_exact():
         test_eq(run(load_model(f'{d}/b.safetensors')), run(net))
         test_eq(back.card['weights'], fingerprint(net))
 
+def test_a_network_without_scores_too():
+    torch.manual_seed(0)
+    net = create_model('madis', size='tiny', max_disp=96).eval()
+    x,y = torch.randn(2,1,3,37,60)
+    with tempfile.TemporaryDirectory() as d, torch.no_grad():
+        save_model(net, f'{d}/a.safetensors')
+        back = load_model(f'{d}/a.safetensors', 'madis')
+        test_eq([back.spec,back.max_disp], [dict(name='madis', args=dict(size='tiny', max_disp=96)),96])
+        test_eq(back(x, y).disparity[-1], net(x, y).disparity[-1])
+
 def test_bad_checkpoints_are_named():
     torch.manual_seed(0)
     net = create_model('dtpnet', max_disp=48, stem=8, width=16)
@@ -50,7 +76,7 @@ def test_bad_checkpoints_are_named():
         for n in (0, 5, 300, len(data)//2):
             (Path(d)/'cut.safetensors').write_bytes(data[:n])
             test_fail(lambda: load_model(f'{d}/cut.safetensors'), contains='cut.safetensors is damaged')
-        save_file(dict(a=torch.ones(1)), f'{d}/other.safetensors')
+        save_tensors(dict(a=torch.ones(1)), f'{d}/other.safetensors')
         test_fail(lambda: load_model(f'{d}/other.safetensors'), contains='other.safetensors was not written by')
         net.spec = dict(name='psmnet', args={})
         save_model(net, f'{d}/lies.safetensors')
@@ -138,10 +164,11 @@ def test_full_disk_while_saving():
         f = Path(d)/'a.safetensors'
         save_model(net, f)
         before = f.read_bytes()
-        def full(t, path, metadata):
-            Path(path).write_bytes(b'half')
+        write = Path.write_bytes
+        def full(self, data):
+            write(self, data[:len(data)//2])
             raise OSError(errno.ENOSPC, 'No space left on device')
-        with mock.patch.dict(save_model.__globals__, save_file=full):
+        with mock.patch.object(Path, 'write_bytes', full):
             test_fail(lambda: save_model(net, f), contains='a.safetensors: No space left')
         test_eq(f.read_bytes(), before)
         test_eq(len(list(Path(d).iterdir())), 1)

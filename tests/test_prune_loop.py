@@ -34,6 +34,14 @@ def test_widths_of_both_readings():
     test_fail(lambda: kept_width(8, of='rest'), contains="got 'rest'")
     test_fail(lambda: kept_width(8, ratio=1.), contains='ratio must be in [0,1)')
 
+def test_channels_compete_across_groups():
+    a,b = torch.tensor([1.,2.,3.,6.])*100,torch.tensor([.9,1.,1.,1.1]) # over their means: 1/3 to 2, and .9 to 1.1
+    test_eq(widths_across(dict(a=a, b=b), 5, 1), dict(a=2, b=3)) # the three smallest are 1/3 and 2/3 of a, .9 of b
+    test_eq(widths_across(dict(a=a, b=b), 2, 1), dict(a=1, b=1)) # 2, and 1.1
+    test_eq(widths_across(dict(a=a, b=b), 1, 1), dict(a=1, b=1)) # never none
+    test_eq(widths_across(dict(a=a, b=b), 5, 2), dict(a=2, b=4))
+    test_eq(widths_across(dict(a=torch.zeros(3), b=b), 4, 8), dict(a=3, b=4))
+
 def test_groups_respect_disparities():
     small,tiny = dict(max_disp=48, stem=8, width=16),dict(max_disp=48, blocks=(1,1,1,1), hourglasses=1)
     free,fixed = (
@@ -85,13 +93,32 @@ def test_what_cannot_be_followed_is_refused():
         'middle.1 (LayerNorm)': nn.Sequential(
             nn.ReLU(), nn.LayerNorm(16)), 'middle (GroupNorm)': nn.GroupNorm(2, 8),
         'middle (MultiheadAttention)': nn.MultiheadAttention(8, 2), 'middle (Shifted)': Shifted(),
-        'splits channels (Split': Do(lambda x: torch.cat(x.split([2,6], 1)[::-1], 1)), # as in DSNet
+        'splits channels (Split': Do(lambda x: torch.cat(x.split([2,6], 1)[::-1], 1)),
         'splits channels (Slice': Do(lambda x: torch.cat([x[:,4:],x[:,:4]], 1)),
         'multiplies maps (ScaledDotProduct': Attend()}
     for words,middle in refused.items():
         test_fail(lambda: prune_step(Net(middle), .3), exc=ValueError, contains=words)
+    test_fail(lambda: prune_step(create_model('acvnet', max_disp=48, width=8, blocks=(1,1,1,1)), .3), exc=ValueError,
+        contains='multiplies maps (ScaledDotProduct')
     for middle in (nn.Identity(), nn.BatchNorm2d(8), Do(lambda x: x[...,::2,1:]), Do(lambda x: x[:,:8]*2)): # fine
         assert 'first' in pruning_groups(Net(middle))
+
+def test_across_keeps_as_many_channels():
+    torch.manual_seed(0)
+    make = lambda: create_model('dtpnet', max_disp=48, stem=16, width=32)
+    within,across = make(),make()
+    across.load_state_dict(within.state_dict())
+    idle = across.hourglass.down1.body[0] # half of its channels write next to nothing
+    for n in (within,across): n.hourglass.down1.body[0][0].weight.data[::2] *= 1e-3
+    before = widths(across)
+    a,b = (prune_step(n, .3, round_to=1, ranking=r) for n,r in ((within,'within'),(across,'across')))
+    test_eq([a['channels_before'],a['groups']], [b['channels_before'],b['groups']])
+    test_close(b['channels'], a['channels'], eps=.01*a['channels'])
+    left = lambda n: n.hourglass.down1.body[0][0].out_channels/before['hourglass.down1.body.0.0'][1]
+    assert left(within)>.65 and left(across)<.55, (left(within), left(across))
+    x,y = torch.randn(2,2,3,37,65)
+    assert across.eval()(x, y).disparity[-1].isfinite().all()
+    test_fail(lambda: prune_step(make(), ranking='global'), contains="'within' or 'across', got 'global'")
 
 def test_silent_channels_dtpnet_c2d():
     for round_to in (1,8):
@@ -106,6 +133,14 @@ def test_silent_channels_dtpnet_correlation():
         net = create_model('dtpnet', max_disp=96, stem=24, width=48, hidden=40).double()
         r = check_pruning(net, ratio=.4, round_to=round_to)
         assert r['change']<=1e-5 and r['removed']==r['silenced']>200 and not r['left'], r
+
+def test_silent_channels_of_the_settings():
+    from stereo_kd.models.dtpnet import SETTINGS
+    small = dict(max_disp=48, stem=8, width=16)
+    for kw in (SETTINGS[2]|dict(blocks=(1,1,1,1), hourglasses=2, spp=True), SETTINGS[3]|dict(hourglasses=0, spp=True)):
+        torch.manual_seed(0)
+        r = check_pruning(create_model('dtpnet', **small|kw).double(), ratio=.4, round_to=1)
+        assert r['change']<=1e-5 and r['removed']==r['silenced']>50 and not r['left'], (kw, r)
 
 def test_silent_channels_dtpnet_lite():
     for round_to in (1,8):
@@ -131,6 +166,26 @@ def test_silent_channels_psmnet():
         r = check_pruning(net, ratio=.4, round_to=round_to)
         assert r['change']<=1e-5 and r['removed']==r['silenced']>150 and not r['left'], r
 
+def test_silent_channels_gwcnet_and_dsnet():
+    small = dict(max_disp=48, blocks=(1,2,1,1))
+    for name,kw in (('gwcnet_g',dict(width=16)), ('gwcnet_gc',dict(width=16)), ('dsnet',dict(width=8, features=16)),
+                    ('dsnet',dict(width=8, features=16, attention=False))):
+        for round_to in (1,8):
+            torch.manual_seed(0)
+            net = create_model(name, **small, **kw).double()
+            r = check_pruning(net, ratio=.4, round_to=round_to)
+            assert r['change']<=1e-9 and r['removed']==r['silenced']>90 and not r['left'], (name, r)
+            test_eq(net.groups, 20)
+    net = create_model('dsnet', **small, width=8, features=16).double()
+    before = widths(net)
+    prune_step(net, .5, round_to=1)
+    after = widths(net)
+    cut = {n.split('.')[0] for n in after if after[n]!=before[n]}
+    test_eq(cut, {'trunk','attention','stem','hourglasses','heads'})
+    for n,w in after.items(): # the parts of the volume stay
+        if '.patches.' in n: test_eq(w, before[n])
+    test_eq([after[f'trunk.layer{i}.0.body.1.0'][1] for i in (2,3,4)], [32,64,64]) # and what is compared
+
 def test_the_check_sees_a_wrong_graph():
     from unittest import mock
     from stereo_kd.prune import loop
@@ -146,7 +201,8 @@ def test_the_check_sees_a_wrong_graph():
 def test_pruned_networks_work():
     cases = dict(
         dtpnet=dict(), dtpnet_lite=dict(), tsnnet_teacher=dict(hourglasses=1, blocks=(1,1,1,1)),
-        tsnnet_student={}, tsnnet_naive={}, psmnet=dict(width=16, blocks=(1,1,1,1)))
+        tsnnet_student={}, tsnnet_naive={}, psmnet=dict(width=16, blocks=(1,1,1,1)),
+        gwcnet_gc=dict(width=16, blocks=(1,1,1,1)), dsnet=dict(features=16, blocks=(1,1,1,1)))
     for name,kw in cases.items():
         torch.manual_seed(0)
         net = create_model(name, max_disp=48, **kw).train()
@@ -272,5 +328,10 @@ def test_ratio_for_a_wanted_size():
     before = {k:v.clone() for k,v in net.state_dict().items()}
     kept = prune_loop(make(), 3, ratio_for(net, .6, 3, 'original', 1), of='original', round_to=1)[-1]['kept']
     test_close(kept, .6, eps=.02)
+    ratio = ratio_for(net, .6, 3, round_to=1, ranking='across')
+    once = make()
+    once.load_state_dict(net.state_dict())
+    whole = count_params(once)
+    test_close(prune_step(once, ratio, step=3, round_to=1, ranking='across')['params']/whole, .6, eps=.02)
     for k,v in net.state_dict().items(): test_eq(v, before[k])
     test_fail(lambda: ratio_for(net, .01, 3), contains='keep=0.01 is out of reach: 3 steps leave at least')

@@ -3,20 +3,21 @@ import json, torch
 from fastcore.basics import patch
 from pathlib import Path
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import nn, Tensor
-from stereo_kd.core import OtherRequest, atomic_write, checksum, claim, fingerprint
+from stereo_kd.core import OtherRequest, checksum, claim, fingerprint, save_tensors
 from stereo_kd.models.base import STAGES, StereoOutput, get_map
 import tempfile
 from statistics import median
 from time import perf_counter
 from fastcore.test import *
 from stereo_kd.models.zoo import create_model
+from safetensors.torch import save_file
 from stereo_kd.train.cache import *
 
 def test_asks_once():
     torch.manual_seed(0)
     teacher = create_model('tsnnet_naive', max_disp=48).eval()
+    teacher.tau = .5
     x,y = torch.randn(2,4,3,32,64)
     with tempfile.TemporaryDirectory() as d, torch.no_grad():
         names = ('aggregation','cost_volume','coarse')
@@ -36,6 +37,7 @@ def test_asks_once():
         next(Path(d).glob('*/5.safetensors')).write_bytes(b'cut')
         c(x, y, indices=[7,1,2003,5])
         test_eq(c.asked, 5) # a damaged file is made again
+        test_eq(b.extras['tau'], want.extras['tau']) # read at the temperature of the one that was asked
         test_fail(lambda: c(x, y), exc=ValueError, contains='must be told the indices')
         test_fail(
             lambda: CachedTeacher(teacher, d, 'other noise', names), exc=OtherRequest,
@@ -98,3 +100,14 @@ def test_answers_that_are_not_of_this_pair_are_made_again():
         one.unlink()
         wide = c(x[...,:48], y[...,:48], indices=[2,2]).extras['aggregation'] # pair 2 at another size
         test_eq([tuple(wide.shape[-2:]), c(x, y, indices=[1,2]).extras['aggregation']], [(8,12),want])
+
+def test_the_answer_is_kept_if_nothing_is_named():
+    torch.manual_seed(0)
+    teacher = create_model('madis', size='tiny', max_disp=48)
+    x,y = torch.randn(2,2,3,32,64)
+    with tempfile.TemporaryDirectory() as d, torch.no_grad():
+        cached = CachedTeacher(teacher, d, 'noise')
+        got,want = cached(x, y, indices=[3,8]),teacher(x, y).extras['laplace']
+        test_close(got.extras['laplace'], want, eps=1e-3*want.max().item())
+        test_eq(cached(x, y, indices=[3,8]).extras['laplace'], got.extras['laplace'])
+        test_eq(cached.asked, 2)

@@ -22,6 +22,9 @@ def test_terms_follow_their_schedules():
     t = Term(loss, weight=3., schedules=dict(tau=ramp(.5,1.), weight=ramp(1.,0.)))
     test_eq([t(None, None, None, None, p).item() for p in (0,.5,1)], [6.,3.,0.])
     test_eq(seen, [.5,.75,1.])
+    down = step_down((.1,.4), 10.)
+    test_close([down(p) for p in (0,.09,.1,.39,.4,1)], [1,1,.1,.1,.01,.01], eps=1e-12) # steps compound
+    test_eq(step_down(())(1.), 1)
     test_fail(lambda: Term(loss, stage='logits'), contains="got 'logits'")
 
 def test_it_records_and_does_not_disturb():

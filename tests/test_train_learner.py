@@ -9,6 +9,7 @@ from fastai.callback.schedule import ParamScheduler, combined_cos
 from fastcore.basics import patch
 from torch.nn.modules.batchnorm import _BatchNorm
 from stereo_kd.core import write_csv
+from stereo_kd.losses.laplacian import LaplacianLoss
 from stereo_kd.losses.supervised import SupervisedLoss
 from stereo_kd.metrics import pooled_metrics
 from stereo_kd.models.base import STAGES
@@ -27,6 +28,22 @@ def test_a_state_of_something_else_is_refused():
         test_eq(StateCallback(d).epochs_done, 0)
         write_state(d, 1, dict(epoch=1, model={}))
         test_fail(lambda: StateCallback(d), exc=ValueError, contains=f'the state in {d} is not one of a training: it has no callbacks, opt, rows')
+
+def test_networks_with_3d_convolutions_train_in_bf16():
+    torch.manual_seed(0)
+    class Net(StereoNet):
+        def __init__(self):
+            super().__init__(48)
+            self.conv,self.deep = nn.Conv2d(3, 4, 4, 4),nn.Conv3d(4, 1, 3, padding=1)
+        def features(self, image, extras): return [self.conv(image)]
+        def cost_volume(self, left, right, extras): return (left[-1]-right[-1])[:,:,None].expand(-1, -1, 12, -1, -1)
+        def aggregation(self, volume, left, right, extras, all_outputs): return [self.deep(volume)[:,0]]
+    dls = StereoDataLoaders.from_synthetic(4, 1, (32,64), bs=2, max_disp=48, device='cpu')
+    net = Net()
+    before = net.deep.weight.detach().clone()
+    learn = stereo_learner(dls, net, precision='bf16')
+    with learn.no_bar(),learn.no_logging(): fit(learn, 1)
+    assert not net.deep.weight.equal(before) and net.deep.weight.isfinite().all()
 
 def test_a_killed_run_ends_the_same():
     class Net(StereoNet):
@@ -273,6 +290,6 @@ def test_a_loss_for_another_answer_is_asked_for():
     dls = StereoDataLoaders.from_synthetic(4, 2, (32,64), bs=2, max_disp=48, device='cpu')
     test_fail(
         lambda: stereo_learner(dls, Net(48)), exc=ValueError,
-        contains="answers with 'head', not with scores")
+        contains="answers with 'head', neither with scores")
     learn = stereo_learner(dls, Net(48), loss=lambda out,d,v: 0., opt_func=partial(Adam, sqr_mom=.9))
     test_eq(learn.opt_func.keywords, dict(sqr_mom=.9))

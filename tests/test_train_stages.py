@@ -75,6 +75,108 @@ def test_a_finished_chain_is_read_back():
             ['both','teacher'])
         assert 'kd' in read_card(f'{d}/student/model.safetensors')['meta']['history'][0]
 
+def test_a_network_that_teaches_itself():
+    from stereo_kd.data.transforms import Augmented, LidarTruth
+    from stereo_kd.data.synthetic import SyntheticPairs
+    from stereo_kd.train.recipes import completion_recipe, madis_recipe
+    def chain(folder, mask=.4):
+        set_seed(0)
+        thin = Augmented(SyntheticPairs(4, (32,64), 1, 48), [LidarTruth(.3)])
+        dls = StereoDataLoaders.from_datasets(thin, SyntheticPairs(2, (32,64), 0, 48), bs=2)
+        net = create_model('madis', size='tiny', max_disp=48)
+        recipes = completion_recipe(),madis_recipe(mask, 'encoder')
+        for name,recipe in zip(('completed','trained'), recipes):
+            net = train_stage(net, dls, 1, f'{folder}/{name}', 1e-3, learner=recipe|dict(precision='fp32'))
+        return net
+    with tempfile.TemporaryDirectory() as d:
+        first = chain(d)
+        test_eq(fingerprint(chain(d)), fingerprint(first))
+        start = load_model(f'{d}/completed/model.safetensors')
+        head = {k for k,v in start.state_dict().items() if not torch.equal(v, first.state_dict()[k])}
+        assert any(k.startswith('head') for k in head) and any(k.startswith('encoder') for k in head)
+        made = first.card['meta']['made_from']['learner']
+        test_eq([c['kind'] for c in made['cbs']], ['MaskCallback','EMACallback'])
+        test_eq([made['cbs'][0]['ratios'],made['cbs'][1]['parts']], [[.4,.4],['encoder']])
+        assert {'reconstruction','pseudo'}<=set(first.card['meta']['history'][0])
+        test_fail(lambda: chain(d, .5), exc=OtherRequest, contains='learner was')
+
+@pytest.mark.slow
+def test_twenty_kills_change_nothing():
+    import csv, os, subprocess, sys, time
+    from stereo_kd.testing import project_root
+    script = """
+import os, random, signal, sys, time
+os.environ.update(MPLBACKEND='Agg', IN_TEST='1')
+import stereo_kd.all
+from stereo_kd.testing import read_cells
+book,run,kills,longest = sys.argv[1],sys.argv[2],int(sys.argv[3]),float(sys.argv[4])
+cells = [c.code for c in read_cells(book) if c.kind=='code']
+def execute():
+    names = dict(__name__='experiment')
+    for cell in cells:
+        exec(compile(cell, book, 'exec'), names)
+        if 'preset' in names and 'run' not in names: names.update(preset='smoke', run_dir=run)
+moments,killed = random.Random(0),0
+while True:
+    child = os.fork()
+    if not child:
+        execute()
+        os._exit(0)
+    if killed==kills: break
+    time.sleep(moments.uniform(0, longest))
+    os.kill(child, signal.SIGKILL)
+    if not os.WIFSIGNALED(os.waitpid(child, 0)[1]): sys.exit('ended before it was killed')
+    killed += 1
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])==0"""
+    book = project_root()/'nbs/exp_dtp.ipynb'
+    with tempfile.TemporaryDirectory() as d:
+        def run(name, kills=0, longest=0.):
+            environment = os.environ|dict(OMP_NUM_THREADS='1', NUMBA_CACHE_DIR=f'{d}/cache')
+            arguments = map(str, (book, f'{d}/{name}', kills, longest))
+            began = time.perf_counter()
+            done = subprocess.run(
+                [sys.executable,'-c',script,*arguments], env=environment, cwd=book.parent, capture_output=True, text=True)
+            assert not done.returncode, done.stderr
+            return time.perf_counter()-began
+        run('stopped', 20, run('whole')/20)
+        def files(name): return {str(f.relative_to(f'{d}/{name}')):f for f in Path(f'{d}/{name}').rglob('*') if f.is_file()}
+        whole,stopped = files('whole'),files('stopped')
+        test_eq(sorted(stopped), sorted(whole)) # nothing left over
+        timed = {'history.csv','metrics.json','table.txt'} # these hold seconds or milliseconds
+        same = [f for f in whole if Path(f).name not in timed]
+        assert sum(f.endswith('model.safetensors') for f in same)>3
+        test_eq([f for f in same if whole[f].read_bytes()!=stopped[f].read_bytes()], [])
+        def history(file): return [{k:v for k,v in r.items() if k!='seconds'} for r in csv.DictReader(file.open())]
+        for f in whole:
+            if f.endswith('history.csv'): test_eq(history(stopped[f]), history(whole[f]))
+
+def test_cuts_are_fine_tuned_on_fresh_pairs():
+    from unittest import mock
+    from stereo_kd.data.synthetic import SyntheticPairs
+    from stereo_kd.prune import loop
+    def loaders(seed):
+        return StereoDataLoaders.from_synthetic(4, 1, (32,64), seed=seed, bs=2, max_disp=48, device='cpu')
+    seen,taus,batch = [],[],SyntheticPairs.batch
+    def noted(self, indices):
+        if self.seed: seen.append([(self.seed,i) for i in indices]) # 0: validation
+        return batch(self, indices)
+    torch.manual_seed(0)
+    teacher,net = (create_model('dtpnet', max_disp=48, stem=8, width=16) for _ in range(2))
+    kd = dict(supervision='teacher', teacher=teacher.eval(), learner=dict(precision='fp32'))
+    with tempfile.TemporaryDirectory() as d, mock.patch.object(SyntheticPairs, 'batch', noted):
+        student = train_stage(net, loaders(0), 2, f'{d}/student', **kd)
+        before = {p for b in seen for p in b}
+        seen.clear()
+        cuts = prune_stages(
+            student, lambda k: loaders(1000*k), 2, d, .1, calibrate=1, pruning=dict(round_to=1), tau=(1.,1.), **kd)
+        cards = [read_card(f'{d}/{k}/model.safetensors')['meta']['recipe']['tau'] for k in ('student','prune1','prune2')]
+    first,second = ({p for b in seen for p in b if p[0]==s} for s in (1001,2001))
+    test_eq([len(before),len(first),len(second)], [8,4,4]) # recalibration looks at the first of the fine-tuning pairs
+    assert not before&(first|second) and {p for b in seen for p in b}==first|second
+    test_eq(cards, [[.5,1.],[1.,1.],[1.,1.]])
+    n = [sum(p.numel() for p in m.parameters()) for m in (student,*cuts)]
+    assert n[0]>n[1]>n[2], n
+
 def test_another_request_is_refused():
     tiny = dict(max_disp=48, stem=8, width=16)
     def loaders(**kw):
@@ -177,6 +279,57 @@ def test_all_terms_of_the_cascade_train():
         assert all(meta['history'][0][k]>0 for k in terms), meta['history']
         test_eq(list(n.state_dict()), list(create_model('tsnnet_naive', max_disp=48).state_dict()))
 
+@pytest.mark.slow
+def test_the_protocol_of_dtp_on_two_data_sets():
+    import cv2, json, papermill, stereo_kd
+    import numpy as np
+    from unittest import SkipTest
+    from stereo_kd.data.io import write_disparity
+    nbs = Path(stereo_kd.__file__).parents[1]/'nbs'
+    if not (nbs/'exp_dtp.ipynb').exists(): raise SkipTest('the notebooks are not here')
+    def pair(root, left, right, disp, k):
+        for v,f in enumerate((left,right)):
+            (root/f).parent.mkdir(parents=True, exist_ok=True)
+            image = np.random.default_rng(2*k+v).integers(0, 255, (64,128,3), dtype=np.uint8)
+            cv2.imwrite(str(root/f), image)
+        write_disparity(root/disp, np.full((64,128), 5.+k, 'float32'))
+    def trees(d):
+        for k,f in enumerate((
+            'FlyingThings3D/{}/TRAIN/A/0000', 'FlyingThings3D/{}/TEST/A/0000', 'Monkaa/{}/scene', 'Driving/{}/15mm')):
+            frames,truth = f.format('frames_finalpass'),f.format('disparity')
+            pair(d/'sceneflow', f'{frames}/left/0001.png', f'{frames}/right/0001.png', f'{truth}/left/0001.pfm', k)
+        for k in range(5):
+            pair(d/'kitti', *(f'training/{v}/{k:06d}_10.png' for v in ('image_2','image_3','disp_occ_0')), k)
+    with tempfile.TemporaryDirectory() as d:
+        d = Path(d)
+        trees(d)
+        torch.manual_seed(0)
+        save_model(create_model('psmnet', width=8, blocks=(1,1,1,1)), d/'teacher.safetensors')
+        def run(name, **kw):
+            asked = dict(preset='paper', epochs=1, finetune=1, crop='32x64', batch=2, timed=-1,
+                         teacher=f'{d}/teacher.safetensors', run_dir=f'{d}/{name}')
+            papermill.execute_notebook(
+                nbs/'exp_dtp.ipynb', None, asked|kw, cwd=nbs, kernel_name='python3', progress_bar=False)
+            return json.loads((d/name/'metrics.json').read_text())['rows']
+        after = dict(data_root=f'{d}/kitti', dataset='kitti2015', start=f'{d}/sf')
+        rows = run('sf', data_root=f'{d}/sceneflow'),run('k15', **after)
+        cards = {k: read_card(d/k/'model.safetensors') for k in ('sf/distilled','k15/distilled','k15/truth','k15/prune5')}
+    for name,found in zip(('sceneflow','kitti2015'), rows):
+        test_eq([r['role'] for r in found], ['teacher','truth','distilled',*['pruned']*5,'scratch'])
+        test_eq({r['dataset'] for r in found}, {name})
+        test_eq([found[2][k] for k in ('supervision','distance','tau','teacher')], ['teacher','l1','0.5-1.0','psmnet'])
+        assert all(a['params_m']>b['params_m'] for a,b in zip(found[2:], found[3:8]))
+        test_eq(found[7]['params_m'], found[8]['params_m'])
+        assert .37<found[7]['params_m']/found[2]['params_m']<.42 # the paper: 0.26 of 0.64 M
+    made = {k:c['meta']['made_from'] for k,c in cards.items()}
+    test_eq(made['k15/distilled']['start'], cards['sf/distilled']['weights']) # goes on from there
+    test_eq(cards['k15/distilled']['args'], dict(cost_volume='c2d'))
+    test_eq([made[k]['learner']['schedule'] for k in ('sf/distilled','k15/distilled','k15/prune5')],
+            ['constant','step_decay','constant'])
+    test_eq([made[k]['lr'] for k in ('k15/distilled','k15/prune5')], [1e-3,1e-4])
+    test_eq([made['k15/truth']['learner']['loss'][k] for k in ('ce','l1')], [0,1.]) # smooth-L1 alone
+    test_eq([cards[k]['meta']['recipe']['tau'] for k in ('k15/distilled','k15/prune5')], [[.5,1.],[1.,1.]])
+
 def test_a_plan_is_carried_out():
     import shutil
     from unittest import mock
@@ -206,6 +359,11 @@ def test_a_plan_is_carried_out():
         for k in list(plan)[:4]: shutil.rmtree(f'{d}/{k}') # what a later checkpoint has made needless
         with mock.patch.object(Learner, 'fit', side_effect=AssertionError('trained again')):
             test_eq(p.make('a/half').card, half.card)
+            longer = plan|{'a/left': plan['a/left']._replace(epochs=3)} # a checkpoint on the way, now deleted
+            for changed in (dict(steps=longer), dict(seed=1), dict(recipes=dict(a=dict(weight=2.)))):
+                asked = dict(steps=plan, seed=0, recipes={})|changed
+                other = Plan(asked['steps'], d, loaders, asked['seed'], p.args, asked['recipes'])
+                test_fail(lambda: other.make('a/half'), exc=OtherRequest, contains=f'a checkpoint that was made from')
         test_eq(p.way('a/half'), ['a/first','a/left','a/right','a/half'])
         test_eq([p.n_steps(k) for k in plan], [2,4,4,0,6])
         test_fail(

@@ -4,10 +4,10 @@ from functools import partial
 from pathlib import Path
 from torch import Tensor
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from stereo_kd.core import atomic_write, check_file, checksum, parse_json
+from stereo_kd.core import check_file, checksum, parse_json, save_tensors
 import os, tempfile, torch
 from fastcore.test import *
+from safetensors.torch import save_file
 from stereo_kd.train.state import *
 
 def test_packing_is_exact():

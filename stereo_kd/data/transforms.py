@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['RandomCrop', 'HorizontalScale', 'VerticalFlip', 'SwapFlip', 'VerticalOffset', 'Color', 'Blur', 'Noise', 'EraseRight',
-           'exact_scene', 'augment', 'Augmented']
+           'exact_scene', 'LidarTruth', 'augment', 'Augmented', 'InMemory']
 
 # %% ../../nbs/17_data.transforms.ipynb #7bf7d222
 import torch
@@ -219,6 +219,36 @@ def exact_scene(
     truth = (dl*seen_left).float(),seen_left,(dr*seen_right).float(),seen_right
     return Sample(left.float(), right.float(), *truth)
 
+# %% ../../nbs/17_data.transforms.ipynb #c5d5e93f
+class LidarTruth:
+    "Truth as a laser scanner leaves it: points on scan lines"
+    def __init__(self,
+        density:float=.05, # share of the pixels that keep their truth, in (0,1]
+        top:float=0.,      # share of the rows, from above, that no beam reaches
+        tilt:float=.02,    # largest slope of the lines
+    ):
+        if not 0<density<=1: raise ValueError(f"density must be in (0,1], got {density}")
+        if not 0<=top<1: raise ValueError(f"top must be in [0,1), got {top}")
+        self.density,self.top,self.tilt = density,top,tilt
+
+    def pattern(self, shape, rng):
+        "Pixels that are hit, bool (H,W)"
+        h,w = shape
+        rows = max(1, round(self.density**-.5))
+        share = min(1., self.density*rows) # of the pixels along a line
+        y,x = torch.meshgrid(torch.arange(h), torch.arange(w), indexing='ij')
+        height = y+torch.randint(rows, (), generator=rng)+_uniform(rng, -self.tilt, self.tilt)*(x-w/2)
+        line = (height//rows).long()
+        start = torch.rand(h//rows+w+3, generator=rng)[line-line.min()] # each line begins anywhere
+        point = (share*x+start).floor()>(share*(x-1)+start).floor()
+        return (height.floor()%rows==0) & (point | (share==1)) & (y>=self.top*h)
+
+    def __call__(self, s:Sample, rng):
+        def thin(disp, valid):
+            kept = valid & self.pattern(valid.shape, rng)
+            return torch.where(kept, disp, 0),kept
+        return s._replace(**_maps(s, thin))
+
 # %% ../../nbs/17_data.transforms.ipynb #5dccd477
 def augment(
     strength:str='standard', # 'none' crops only; 'light' adds colour and noise; 'standard' all of it
@@ -268,6 +298,28 @@ class Augmented:
         return to_item(self.sample(i))
     def batch(self,
         indices, # any numbers from 0
+    ) -> tuple:  # as every data set gives it
+        "Several pairs at once"
+        return stack_items(self[i] for i in indices)
+
+# %% ../../nbs/17_data.transforms.ipynb #79be53ca
+class InMemory:
+    "A data set whose pairs are made once and then kept"
+    def __init__(self,
+        dataset, # any
+    ): self.dataset,self._kept = dataset,{}
+    def __len__(self): return len(self.dataset)
+    @property
+    def mask(self): return getattr(self.dataset, 'mask', 'all')
+    def sample(self,
+        i:int, # number of the pair
+    ) -> Sample:
+        "Pair before it is normalised"
+        if i not in self._kept: self._kept[i] = _sample(self.dataset, i)
+        return self._kept[i]
+    def __getitem__(self, i): return to_item(self.sample(i))
+    def batch(self,
+        indices, # numbers of pairs
     ) -> tuple:  # as every data set gives it
         "Several pairs at once"
         return stack_items(self[i] for i in indices)

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SPEED_COLUMNS', 'in_turn', 'cpu_threads', 'roofline', 'peak_memory', 'versions', 'network_runs', 'sgbm_runs',
-           'timed_rows', 'speed_rows', 'speed_table', 'conditions', 'stereo_bench']
+           'timed_rows', 'speed_rows', 'speed_table', 'conditions', 'network_by_name', 'stereo_bench']
 
 # %% ../../nbs/87_deploy.speed.ipynb #6ac54807
 import ctypes, cv2, numpy as np, platform, torch
@@ -14,6 +14,7 @@ from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from statistics import median
 from time import perf_counter
+from torch import nn
 from ..core import check_output, check_threads, fingerprint, format_table, one_line, parse_size, write_rows
 from ..data.synthetic import DISAGREEMENTS, SyntheticPairs
 from .engine import Engine, check_engine, sessions
@@ -194,6 +195,18 @@ class _Short(Param):
     "An option with one dash"
     pre = '-'
 
+def network_by_name(
+    name:str, # of weights that ship, a checkpoint, or one of `list_models()`, such as 'madis:size=tiny'
+) -> nn.Module:
+    "A network as the command line names it"
+    kind,_,given = name.partition(':')
+    if name in shipped() or kind not in list_models(): return load_model(name)
+    pairs = [a.partition('=') for a in given.split(',') if a]
+    kw = {k:int(v) if v.isdigit() else v for k,_,v in pairs}
+    try: return create_model(kind, **kw)
+    except TypeError as e:
+        raise ValueError(f"{name}: {e}; arguments are written {kind}:NAME=VALUE,...") from None
+
 def _check_request(engine, size, threads, rounds, sgbm):
     "Refuse what cannot be before anything is measured; gives the sizes"
     for e in engine: check_engine(e)
@@ -202,14 +215,10 @@ def _check_request(engine, size, threads, rounds, sgbm):
     if rounds<1: raise ValueError(f"rounds must be 1 or more, got {rounds}")
     return [parse_size(s) for s in size]
 
-def _load(name):
-    "Shipped weights, a checkpoint, or else a fresh network"
-    return load_model(name) if name in shipped() or name not in list_models() else create_model(name)
-
 # %% ../../nbs/87_deploy.speed.ipynb #cb5ba48d
 @call_parse
 def stereo_bench(
-    names:Param("networks: names of shipped weights or of list_models(), or checkpoints", str, nargs='+'),
+    names:Param("networks: shipped weights, checkpoints, or such as madis:size=tiny", str, nargs='+'),
     engine:Param("engines, see list_engines()", str, nargs='+')=('folded',),
     size:Param("HEIGHTxWIDTH in pixels", str, nargs='+')=('540x960',),
     threads:Param("CPU threads", int, nargs='+')=(2,),
@@ -221,7 +230,7 @@ def stereo_bench(
     with one_line('stereo_bench', 'a smaller --size, or fewer networks and engines at a time'):
         sizes = _check_request(engine, size, threads, rounds, sgbm)
         check_output(o, *names)
-        nets = {k:_load(k) for k in names}
+        nets = {k:network_by_name(k) for k in names}
         rows = speed_rows(nets, engine, sizes, threads, sgbm, rounds)
         for r in rows:
             if r['network'] in nets and not hasattr(nets[r['network']], 'card'): r['weights'] = ''

@@ -31,6 +31,7 @@ from ..inference.left_right import check_post, postprocess
 from ..inference.predict import DEFAULT_MODEL, Dash, predict
 from ..inference.rectify import align_rows
 from ..inference.sgbm import sgbm, sgbm_settings
+from ..inference.tiled import Tiled
 from .benchmarks import benchmark_metrics, benchmarks, evaluated_pixels
 from .cost import costs
 from .submit import submissions, write_submission
@@ -130,7 +131,7 @@ def _runs_on(net):
 def _pictures(*images): return [denormalize(v).clamp(0, 1) for v in images]
 
 def from_network(
-    net:nn.Module,   # a `StereoNet` or an `Engine`, on any device
+    net:nn.Module,   # a `StereoNet`, an `Engine`, or one of them in tiles (`Tiled`), on any device
     align:bool=False,# vertical alignment first, see `predict`
     post:str='none', # post-processing, see `predict`
     scale:float=1.,  # the network sees the pair at this multiple of its size
@@ -141,12 +142,13 @@ def from_network(
         like = next(net.parameters(), left)
         with evaluating(net): return net(left.to(like), right.to(like))
     def processed(left, right): return predict(net, *_pictures(left, right), scale, align, post)
-    counted = getattr(net, 'counts_as', net)
-    weights,(engine,precision) = fingerprint(counted),_runs_on(net)
+    one,own = net,{} if scale==1 else dict(scale=scale)
+    if isinstance(net, Tiled): one,own = net.net,own|dict(tile='x'.join(map(str, net.tile)))
+    counted = getattr(one, 'counts_as', one)
+    weights,(engine,precision) = fingerprint(counted),_runs_on(one)
     run = processed if align or post!='none' or scale!=1 else plain
     return Estimator(
-        run, network_name(counted, weights), weights, engine, precision, align, post, net,
-        **({} if scale==1 else dict(scale=scale)))
+        run, network_name(counted, weights), weights, engine, precision, align, post, net, **own)
 
 # %% ../../nbs/83_evaluation.evaluate.ipynb #12324589
 class _SGBM(Estimator):
@@ -217,7 +219,8 @@ def as_estimator(
     raise ValueError(f"what must be a network, an Estimator or a function, got {type(what).__name__}")
 
 # %% ../../nbs/83_evaluation.evaluate.ipynb #0dce6205
-FRAME_COLUMNS = ('frame','density','seconds','mode','scale') # of frames and some estimators: `own` of `write_rows`
+# of frames and some estimators: `own` of `write_rows`
+FRAME_COLUMNS = ('frame','density','seconds','mode','scale','tile')
 
 class Evaluation(NamedTuple):
     "What `evaluate_frames` finds"
@@ -294,9 +297,13 @@ def _estimator_costs(estimator, size, rounds):
     "Columns of `costs`, for estimators that are networks"
     if estimator.net is None: return {}
     align,post,scale = (estimator.identity.get(k, v) for k,v in dict(align=False, post='none', scale=1.).items())
-    row = costs(estimator.net, tuple(round(n*scale) for n in size), 0 if align or post!='none' else rounds)
-    passes = 2 if post=='left_right' else 1
-    return row|dict(macs_g=passes*row['macs_g'], thop_g=passes*row['thop_g'])
+    net,seen,passes = estimator.net,tuple(round(n*scale) for n in size),2 if post=='left_right' else 1
+    known = dict(size='x'.join(map(str, seen)))
+    if isinstance(net, Tiled):
+        seen,places = net.places(seen)
+        net,passes,rounds = net.net,passes*len(places),0
+    row = costs(net, seen, 0 if align or post!='none' else rounds)
+    return row|known|dict(macs_g=passes*row['macs_g'], thop_g=passes*row['thop_g'])
 
 # %% ../../nbs/83_evaluation.evaluate.ipynb #8da735b9
 def evaluate_masks(

@@ -14,11 +14,12 @@ from fastai.torch_core import default_device
 from fastcore.script import Param, call_parse
 from PIL import Image
 from torch import nn, Tensor
-from ..core import check_output, evaluating, normalize, one_line
+from ..core import check_output, evaluating, normalize, one_line, parse_size
 from ..data.io import read_image, write_bytes, write_disparity, write_picture
 from ..models.zoo import load_model
 from .left_right import check_post, left_right_disparities, postprocess
 from .rectify import align_rows
+from .tiled import Tiled
 
 # %% ../../nbs/73_inference.predict.ipynb #84143b42
 def _from_pil(x):
@@ -122,6 +123,7 @@ def predict(
     scale:float=1.,  # the network sees the pair at this multiple of its size
     align:bool=False,# vertical alignment of `right` first, see `rectify`
     post:str='none', # post-processing: 'none', 'filter' or 'left_right' (in twice the time), see `left_right`
+    tile=None,       # (H,W) in px, in tiles of which the network sees the pair, see `Tiled`; None: whole
 ) -> np.ndarray:     # float32 (H,W), disparity in px of `left`
     "Disparity of one rectified pair"
     left,right = _read_pair(left, right)
@@ -130,6 +132,7 @@ def predict(
     net = _network(net)
     size = tuple(max(1, round(n*scale)) for n in left.shape[1:])
     _check_width(size[1], net.max_disp, scale)
+    if tile is not None: net = Tiled(net, tile)
     pair = torch.stack([left, _align(left, right) if align else right])
     disp,*other = _run(net, pair, size, post=='left_right')
     return disp if post=='none' else postprocess(disp, _to_numpy(left), *other)
@@ -229,6 +232,7 @@ def predict_file(
     color_max:float=None,    # .png in colours: px of the last one; None: the map's own range
     focal:float=None,        # .ply: px
     baseline:float=None,     # .ply: m
+    tile=None,               # (H,W) of tiles, px, see `predict`
     **kw,                    # .ply: cx, cy, doffs, max_depth of `write_ply`
 ) -> np.ndarray:             # float32 (H,W) in px, what was written
     "Predict one pair of files and write the result in the format of the suffix"
@@ -237,7 +241,7 @@ def predict_file(
     left,right = to_image(left, 'left'),to_image(right, 'right')
     net = _network(model).to(device)
     start = time.perf_counter()
-    disp = predict(net, left, right, scale, align, post)
+    disp = predict(net, left, right, scale, align, post, tile)
     seconds = time.perf_counter()-start
     _write_result(out, suffix, disp, left, raw, color_max, dict(kw, focal=focal, baseline=baseline))
     print(_summary(out, disp, seconds, device))
@@ -263,13 +267,14 @@ def stereo_predict(
     left:str,                # left picture of a rectified pair
     right:str,               # right picture, same size
     o:_output,
-    model:str=DEFAULT_MODEL, # name of a network with shipped weights, or a checkpoint file
-    scale:float=1.,          # run at this multiple of the size: below 1 is faster, above 1 finer
-    device:str=None,         # cpu, cuda, cuda:1 ...; default: the GPU if there is one
+    model:str=DEFAULT_MODEL, # shipped weights by name, or a checkpoint file
+    scale:float=1.,          # of the size at which it runs: below 1 is faster, above 1 finer
+    device:str=None,         # cpu, cuda, cuda:1 ...; default: a GPU if any
     align:bool=False,        # vertical alignment of the right picture first
-    post:str='none',         # post-processing: none, filter, or left_right (best, twice the time)
+    post:str='none',         # post-processing: none, filter, left_right (best, slower)
+    tile:str=None,           # HEIGHTxWIDTH, px: overlapping tiles of that size, for large pairs
     raw:bool=False,          # .png as KITTI stores it (16 bit, x 256) instead of colours
-    color_max:float=None,    # .png: disparity of the last colour, px; default: the map's own range
+    color_max:float=None,    # .png: disparity of the last colour, px; default: the largest
     focal:float=None,        # .ply: focal length, px
     baseline:float=None,     # .ply: distance of the cameras, m
     cx:float=None,           # .ply: principal point, px; default: the centre
@@ -279,5 +284,6 @@ def stereo_predict(
 ):
     "Disparity of a rectified pair, as a picture, as numbers or as a point cloud"
     camera = dict(focal=focal, baseline=baseline, cx=cx, cy=cy, doffs=doffs, max_depth=max_depth)
-    with one_line('stereo_predict', 'a smaller --scale, or smaller pictures'+'; or --device cpu'*torch.cuda.is_available()):
+    with one_line('stereo_predict', 'a smaller --scale, --tile 480x640'+', or --device cpu'*torch.cuda.is_available()):
+        camera['tile'] = parse_size(tile) if tile else None
         predict_file(left, right, o, model, scale, device, align, post, raw, color_max, **camera)

@@ -58,7 +58,9 @@ class DTPnetLite(StereoNet):
         self.fine,self.deep,self.match = Residual(width),Below(width, deep),ConvBN(width, match, 1)
         self.mix,self.hourglass = ConvBN(n+width, mix, 1, act=nn.ReLU()),Below(mix, inner)
         self.score = nn.Conv2d(mix+n, n, 1)
-        self.score.weight.data[:,mix:,0,0] = torch.eye(n) # starts as a block matcher
+        self.start()
+
+    def start(self): self.score.weight.data[:,-self.max_disp//4:,0,0] = torch.eye(self.max_disp//4) # a block matcher
 
     def features(self, image, extras):
         quarter = self.fine(self.stem(image))

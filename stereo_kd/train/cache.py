@@ -10,9 +10,8 @@ import json, torch
 from fastcore.basics import patch
 from pathlib import Path
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import nn, Tensor
-from ..core import OtherRequest, atomic_write, checksum, claim, fingerprint
+from ..core import OtherRequest, checksum, claim, fingerprint, save_tensors
 from ..models.base import STAGES, StereoOutput, get_map
 
 # %% ../../nbs/58_train.cache.ipynb #12ab164a
@@ -55,7 +54,7 @@ def _read(self:CachedTeacher, i, size):
 @patch
 def _write(self:CachedTeacher, i, size, maps):
     self._file(i).parent.mkdir(exist_ok=True)
-    with atomic_write(self._file(i)) as tmp: save_file(maps, tmp, metadata=_about(i, size, maps))
+    save_tensors(maps, self._file(i), **_about(i, size, maps))
 
 # %% ../../nbs/58_train.cache.ipynb #3f9965e9
 @patch
@@ -90,4 +89,5 @@ def forward(self:CachedTeacher,
             self._write(indices[k], size, known[k])
     # autocast on a CPU cannot stack half precision
     maps = {n:torch.stack([m[n].float() for m in known]).to(left.device) for n in self.maps}
+    maps['tau'] = left.new_full((len(left),), getattr(self.teacher, 'tau', 1.))
     return StereoOutput([[],[],[],[],maps])

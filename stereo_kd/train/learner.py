@@ -18,6 +18,7 @@ from fastai.callback.schedule import ParamScheduler, combined_cos
 from fastcore.basics import patch
 from torch.nn.modules.batchnorm import _BatchNorm
 from ..core import write_csv
+from ..losses.laplacian import LaplacianLoss
 from ..losses.supervised import SupervisedLoss
 from ..metrics import pooled_metrics
 from ..models.base import STAGES
@@ -227,10 +228,12 @@ def fit(
 def default_loss(
     net, # a `StereoNet`
 ):       # `loss(out, disp, valid)`
-    "The loss on truth of a network of scores; the mean that is trained is the mean that is read"
+    "The loss on truth that fits the answer; of scores, the mean that is trained is the mean that is read"
+    if net.answer=='laplace': return LaplacianLoss()
     if net.answer!='aggregation':
         raise ValueError(
-            f"the network answers with {net.answer!r}, not with scores: pass the loss that it learns from")
+            f"the network answers with {net.answer!r}, neither with scores nor with a distribution: "
+            "pass the loss that it learns from")
     return SupervisedLoss(net.max_disp, net.supervised_weights, l1=.1 if net.tau==1 else 0)
 
 # %% ../../nbs/63_train.learner.ipynb #9221fccf
@@ -251,7 +254,8 @@ def stereo_learner(
     precision = precision or fast_precision()
     if precision not in ('fp32','bf16'):
         raise ValueError(f"precision must be 'fp32' or 'bf16', got {precision!r}")
-    amp = [ChannelsLast(), BF16Callback()] if precision=='bf16' else []
+    flat = all(p.dim()<5 for p in net.parameters()) # channels-last is for 2-D convolutions
+    amp = [ChannelsLast()]*flat+[BF16Callback()] if precision=='bf16' else []
     learn = Learner(
         dls, net, loss or default_loss(net), opt_func=opt_func or partial(Adam, sqr_mom=.999), wd=wd,
         metrics=pooled_metrics(), **kwargs,

@@ -90,7 +90,7 @@ def average_weights(
 # %% ../../nbs/65_train.stages.ipynb #7e262509
 def prune_stages(
     net:nn.Module,   # trained
-    dls,             # for recalibration and fine-tuning
+    dls,             # for recalibration and fine-tuning: loaders, or a function of the step that makes them
     steps:int,       # E
     folder,          # each step gets `folder/prune1`, ...
     ratio:float=.1,  # of the channels, in each step
@@ -103,15 +103,15 @@ def prune_stages(
     "Prune in steps and fine-tune after each"
     nets,original,pruning = [],widths(net),pruning or {}
     for k in range(1, steps+1):
-        stage = Path(folder)/f'prune{k}'
-        cut = dict(start=fingerprint(net), step=k, ratio=ratio, calibrate=calibrate, **describe_loaders(dls))
+        stage,pairs = Path(folder)/f'prune{k}',dls if hasattr(dls, 'train') else dls(k)
+        cut = dict(start=fingerprint(net), step=k, ratio=ratio, calibrate=calibrate, **describe_loaders(pairs))
         claim(stage, cut|describe(pruning), 'a pruning step', 'pruned_from.json')
-        net,dls.train.epoch = deepcopy(net),0
-        batches = [b for b,_ in zip(dls.train, range(calibrate))]
+        net,pairs.train.epoch = deepcopy(net),0
+        batches = [b for b,_ in zip(pairs.train, range(calibrate))]
         if not prune_loop(
             net, k, ratio, calibrate=batches, stop=stop, done=k-1, original=original, **pruning):
             break
-        net = train_stage(net, dls, epochs, stage, **kwargs)
+        net = train_stage(net, pairs, epochs, stage, **kwargs)
         nets.append(net)
     return nets
 
@@ -136,8 +136,10 @@ class Plan:
         loaders,    # `loaders(pairs, seed)` -> `StereoDataLoaders`
         seed:int=0, # of weights, data order and random pixels, and added to each `data_seed`
         args=None,  # network -> arguments for `create_model`
+        recipes=None, # network -> arguments of `dtp_callback`, where a teacher has a part
     ):
-        self.steps,self.folder,self.loaders,self.seed,self.args = steps,Path(folder),loaders,seed,args or {}
+        self.steps,self.folder,self.loaders,self.seed = steps,Path(folder),loaders,seed
+        self.args,self.recipes = args or {},recipes or {}
         for i,(key,s) in enumerate(steps.items()):
             late = {*s.begin.split('+'), s.teacher} & {*list(steps)[i:]}
             if late:
@@ -149,26 +151,48 @@ class Plan:
         file = self.folder/key/'model.safetensors'
         return load_model(file) if file.exists() else None
 
+# %% ../../nbs/65_train.stages.ipynb #1ee4579a
+@patch
+def needs(self:Plan, key):
+    "The lines of the plan that a checkpoint is made from, directly or not, its own included"
+    s = self.steps.get(key)
+    if s is None: return {}
+    before = [k for k in (*s.begin.split('+'), s.teacher) if k in self.steps]
+    return {k:v for b in before for k,v in self.needs(b).items()}|{key:s}
+
+@patch
+def request(self:Plan, key):
+    "What a checkpoint is made from, as JSON can hold it"
+    lines = self.needs(key)
+    data = {(s.pairs,s.data_seed):None for s in lines.values() if s.epochs}
+    data = {f'{p} {n}': describe_loaders(self.loaders(p, self.seed+n)) for p,n in data}
+    return dict(
+        lines={k:s._asdict() for k,s in lines.items()}, data=data, seed=self.seed, args=describe(self.args),
+        recipes=describe(self.recipes))
+
 # %% ../../nbs/65_train.stages.ipynb #bad0791d
 @patch
 def make(self:Plan, key):
     "The network of a checkpoint, in eval mode: as an earlier run left it, or made now"
-    if net := self.kept(key): return net
     if key not in self.steps:
         set_seed(self.seed)
         return create_model(key, **self.args.get(key, {}))
+    claim(self.folder/key, self.request(key), 'a checkpoint', 'plan.json')
+    if net := self.kept(key): return net
     s,begin = self.steps[key],self.steps[key].begin.split('+')
     nets = [self.make(k) for k in begin]
     if len(nets)>1: return average_weights([self.folder/k for k in begin], self.folder/key)
     net,dls = nets[0],self.loaders(s.pairs, self.seed+s.data_seed)
     if s.prune: net = self._prune(net, dls, key)
     return train_stage(
-        net, dls, s.epochs, self.folder/key, s.lr, self.seed, frozen_norm=s.frozen_norm, **self._taught(s))
+        net, dls, s.epochs, self.folder/key, s.lr, self.seed, frozen_norm=s.frozen_norm, **self._taught(key))
 
 @patch
-def _taught(self:Plan, s):
+def _taught(self:Plan, key):
+    s = self.steps[key]
     if not s.teacher: return {}
-    return dict(supervision='both', teacher=self.kept(s.teacher) or load_model(s.teacher.split('/')[0]))
+    teacher = self.kept(s.teacher) or load_model(s.teacher.split('/')[0])
+    return dict(self.recipes.get(key.split('/')[0], {}), supervision='both', teacher=teacher)
 
 @patch
 def _prune(self:Plan, net, dls, key):

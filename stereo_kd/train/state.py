@@ -11,8 +11,7 @@ from functools import partial
 from pathlib import Path
 from torch import Tensor
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from ..core import atomic_write, check_file, checksum, parse_json
+from ..core import check_file, checksum, parse_json, save_tensors
 
 # %% ../../nbs/62_train.state.ipynb #1e0bf614
 def pack(
@@ -61,8 +60,7 @@ def write_state(
     tree,tensors = pack(state)
     text = json.dumps(tree)
     file = Path(folder)/f'state-{epoch}.safetensors'
-    meta = dict(state=text, checksum=checksum(text, tensors))
-    with atomic_write(file) as tmp: save_file(tensors, tmp, metadata=meta)
+    save_tensors(tensors, file, state=text, checksum=checksum(text, tensors))
     drop_states(folder, keep=2)
     return file
 
