@@ -17,9 +17,9 @@ from numba.extending import intrinsic
 from torch import Tensor
 f4,i4 = np.float32,np.int32
 LOG2E = f4(1.442695041)
-def njit(fn):
+def njit(fn, fastmath=True, **options):
     # of a notebook's cells nothing: numba would not see that a cell above has changed
-    return nb.njit(fn, fastmath=True, nogil=True, cache=fn.__module__!='__main__')
+    return nb.njit(fn, fastmath=fastmath, nogil=True, cache=fn.__module__!='__main__', **options)
 
 # %% ../../nbs/03_kernels.jit.ipynb #fa360040
 @intrinsic
