@@ -1108,8 +1108,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                         'stereo_kd.models.dsnet.DSNet.aggregation': ( 'models.dsnet.html#dsnet.aggregation',
                                                                                       'stereo_kd/models/dsnet.py'),
                                         'stereo_kd.models.dsnet.DSNet.bins': ('models.dsnet.html#dsnet.bins', 'stereo_kd/models/dsnet.py'),
-                                        'stereo_kd.models.dsnet.DSNet.cost_volume': ( 'models.dsnet.html#dsnet.cost_volume',
-                                                                                      'stereo_kd/models/dsnet.py'),
                                         'stereo_kd.models.dsnet.DSNet.features': ( 'models.dsnet.html#dsnet.features',
                                                                                    'stereo_kd/models/dsnet.py')},
             'stereo_kd.models.dtpnet': { 'stereo_kd.models.dtpnet.DTPFeatures': ( 'models.dtpnet.html#dtpfeatures',

@@ -2,8 +2,8 @@
 import torch
 from fastcore.basics import patch
 from torch import nn, Tensor
+from stereo_kd.models.acvnet import ACVNet
 from stereo_kd.models.base import StereoNet
-from stereo_kd.models.cost_volume import groupwise_volume
 from stereo_kd.models.layers import GROUP, ResidualTrunk, check_width, init_convs
 from stereo_kd.models.layers3d import Hourglass3d, VolumeAttention, VolumeStem, channels_last_3d, score_head3d
 from fastcore.test import *
@@ -12,7 +12,7 @@ from copy import deepcopy
 from functools import partial
 from stereo_kd.core import format_table
 from stereo_kd.evaluation.cost import count_macs, count_params, module_table
-from stereo_kd.models.acvnet import ACVNet
+from stereo_kd.models.cost_volume import groupwise_volume
 from stereo_kd.models.dsnet import *
 
 def test_stages():

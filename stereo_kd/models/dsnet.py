@@ -9,8 +9,8 @@ __all__ = ['DSNet']
 import torch
 from fastcore.basics import patch
 from torch import nn, Tensor
+from .acvnet import ACVNet
 from .base import StereoNet
-from .cost_volume import groupwise_volume
 from .layers import GROUP, ResidualTrunk, check_width, init_convs
 from .layers3d import Hourglass3d, VolumeAttention, VolumeStem, channels_last_3d, score_head3d
 
@@ -50,14 +50,7 @@ def features(self:DSNet,
     maps = self.trunk.with_stem(image)
     return [*maps, torch.cat(maps[2:], 1)]
 
-@patch
-def cost_volume(self:DSNet,
-    left:list,  # left features, the last are compared
-    right:list, # right features
-    extras:dict, # not used here
-) -> Tensor:    # (B,groups,D/4,H/4,W/4)
-    "Group-wise correlation, before any attention"
-    return groupwise_volume(left[-1], right[-1], self.max_disp//4, self.groups)
+DSNet.cost_volume = ACVNet.cost_volume # what its teacher correlates, before any attention
 
 # %% ../../nbs/32_models.dsnet.ipynb #600823d0
 @patch
