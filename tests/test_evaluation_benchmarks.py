@@ -3,7 +3,10 @@ import numpy as np
 from typing import Callable, NamedTuple
 from stereo_kd.core import pick
 from stereo_kd.inference.holes import fill_background
+import matplotlib.pyplot as plt
 from fastcore.test import *
+from stereo_kd.data.synthetic import DISAGREEMENTS, SyntheticPairs
+from stereo_kd.inference.sgbm import sgbm
 import pytest
 from stereo_kd.evaluation.benchmarks import *
 
