@@ -5,6 +5,7 @@ from fastcore.basics import patch
 from stereo_kd.core import check_pair
 from stereo_kd.deploy.export import AnswerMap, _graph, fold_bn, installed_runtimes, onnxruntime_session, openvino_session, plain_disparity
 from stereo_kd.models.base import StereoOutput
+from stereo_kd.models.layers3d import weights_channels_last
 import matplotlib.pyplot as plt
 import numpy as np
 from fastcore.test import *

@@ -7,6 +7,25 @@ import matplotlib.pyplot as plt
 from fastcore.test import *
 from stereo_kd.models.layers3d import *
 
+def test_pointwise_is_a_convolution():
+    from torch.nn.utils.fusion import fuse_conv_bn_eval
+    torch.manual_seed(0)
+    conv,x = Pointwise3d(3, 5).double(),torch.randn(2,3,4,5,6).double().requires_grad_()
+    want = F.conv3d(x, conv.weight)
+    g = torch.randn_like(want)
+    for mode in (True,False): # as a product, and as a tracer sees it
+        y = conv.train(mode)(x)
+        test_close(y, want, eps=1e-12)
+        a,b = (torch.autograd.grad(v, (x,conv.weight), g, retain_graph=True) for v in (y,want))
+        for p,q in zip(a, b, strict=True): test_close(p, q, eps=1e-12)
+        test_eq(y.grad_fn.name().startswith('Convolution'), not mode)
+    bn = nn.BatchNorm3d(5).double().eval()
+    bn.running_mean.uniform_(-1,1)
+    with torch.no_grad():
+        assert conv.eval()(x).is_contiguous(memory_format=torch.channels_last_3d)
+        test_close(fuse_conv_bn_eval(conv, bn)(x), bn(want), eps=1e-12) # with a bias
+        test_eq(tuple(conv.to('meta')(x.to('meta')).shape), (2,5,4,5,6))
+
 def test_hourglass_links():
     torch.manual_seed(0)
     hg = StackedHourglass3d(4).eval()
@@ -26,6 +45,7 @@ def test_layers_3d():
     y = UpBN3d(3,5)(x).transpose(0,1).flatten(1) # normalised
     test_close(y.mean(1), torch.zeros(5), eps=1e-4)
     test_close(y.std(1), torch.ones(5), eps=1e-2)
+    assert isinstance(ConvBN3d(3,5,1)[0], Pointwise3d) and not isinstance(ConvBN3d(3,5)[0], Pointwise3d)
 
 def test_skip_hourglass_by_parts():
     torch.manual_seed(0)
@@ -60,6 +80,12 @@ def test_layout_changes_no_number():
     test_eq([m.bias for m in (head[-1],head[0][0])], [None,None])
     nn.init.zeros_(stem.residual[1][1].weight) # silenced, the residual part is the identity
     test_close(stem(x), stem.reduce(x), eps=1e-6)
+    mixed = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv3d(3, 4, 3), nn.BatchNorm3d(4))
+    before = [p.detach().clone() for p in mixed.parameters()]
+    assert weights_channels_last(mixed) is mixed
+    for a,b in zip(mixed.parameters(), before, strict=True): test_eq(a.detach(), b)
+    assert mixed[0].weight.is_contiguous(memory_format=torch.channels_last)
+    assert mixed[1].weight.is_contiguous(memory_format=torch.channels_last_3d)
 
 def test_windows_by_hand_and_padding_has_no_say():
     torch.manual_seed(0)
@@ -73,7 +99,7 @@ def test_windows_by_hand_and_padding_has_no_say():
             q,k,v = att.qkv(cells.flatten(1).T).split(6, 1)
             heads = [((q[:,i:i+2]@k[:,i:i+2].T)/2**.5).softmax(1)@v[:,i:i+2] for i in (0,2,4)]
             want[b,:,d:d+2,h:h+2,w:w+2] = torch.cat(heads, 1).T.view_as(cells)
-        test_close(got, att.out(want), eps=1e-10)
+        test_close(got, att.out(want.movedim(1, -1)).movedim(-1, 1), eps=1e-10)
     x = torch.randn(1,6,4,4,4).double()
     y = x.clone()
     y[...,2:] = 99. # another window: it is not seen

@@ -6,7 +6,7 @@ from torch import nn, Tensor
 from stereo_kd.models.base import StereoNet
 from stereo_kd.models.cost_volume import concat_volume
 from stereo_kd.models.layers import ConvBN, ResidualTrunk, init_convs, inplace_relu
-from stereo_kd.models.layers3d import ConvBN3d, StackedHourglass3d
+from stereo_kd.models.layers3d import ConvBN3d, StackedHourglass3d, channels_last_3d
 from fastcore.test import *
 from torch.utils.flop_counter import FlopCounterMode
 import matplotlib.pyplot as plt
@@ -78,7 +78,7 @@ def test_what_is_concatenated():
     test_close(out.cost_volume[:,:8,0], left[-1], eps=1e-6)          # left first
     test_close(out.cost_volume[:,8:,3,:,3:], right[-1][...,:-3], eps=1e-6)
     first = net.dres0(out.cost_volume)
-    test_close(volume_in[0], first+net.dres1(first), eps=1e-5)
+    test_close(volume_in[0], first+net.dres1(first), eps=1e-4) # another layout rounds otherwise
 
 def test_scores_not_costs():
     torch.manual_seed(0)

@@ -8,6 +8,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 from stereo_kd.core import keep_modes
 from stereo_kd.models.base import get_map
+from stereo_kd.models.layers3d import weights_channels_last
 from stereo_kd.models.widths import apply_widths, widths
 from stereo_kd.prune.importance import is_depthwise, GroupL2Importance
 import matplotlib.pyplot as plt
@@ -238,6 +239,10 @@ def test_modes_frozen_parameters_and_layout_stay():
     test_eq([k for k,p in net.named_parameters() if not p.requires_grad], ['extract.layer2.0.shortcut.0.weight'])
     assert net.hourglass.up1[0].weight.shape[0]<24 and net.hourglass.up1[0].weight.is_contiguous(
         memory_format=torch.channels_last)
+    net = weights_channels_last(create_model('dsnet', max_disp=48, width=8, features=16, blocks=(1,1,1,1)))
+    prune_step(net, .5)
+    assert net.stem.reduce[1][0].weight.shape[1]<16
+    assert net.stem.reduce[0][0].weight.is_contiguous(memory_format=torch.channels_last_3d)
 
 def test_rounding_does_not_accumulate():
     make = lambda: create_model('dtpnet', max_disp=48, stem=32, width=32)

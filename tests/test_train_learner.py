@@ -3,7 +3,6 @@ import time, torch
 from functools import partial
 from pathlib import Path
 from fastai.basics import Adam, Callback, CancelStepException, L, Learner, Recorder
-from fastai.callback.channelslast import ChannelsLast
 from fastai.callback.fp16 import AMPMode, MixedPrecision
 from fastai.callback.schedule import ParamScheduler, combined_cos
 from fastcore.basics import patch
@@ -13,6 +12,7 @@ from stereo_kd.losses.laplacian import LaplacianLoss
 from stereo_kd.losses.supervised import SupervisedLoss
 from stereo_kd.metrics import pooled_metrics
 from stereo_kd.models.base import STAGES
+from stereo_kd.models.layers3d import weights_channels_last
 from stereo_kd.train.state import read_state, write_state
 import tempfile, warnings
 import matplotlib.pyplot as plt
@@ -44,6 +44,8 @@ def test_networks_with_3d_convolutions_train_in_bf16():
     learn = stereo_learner(dls, net, precision='bf16')
     with learn.no_bar(),learn.no_logging(): fit(learn, 1)
     assert not net.deep.weight.equal(before) and net.deep.weight.isfinite().all()
+    assert net.deep.weight.is_contiguous(memory_format=torch.channels_last_3d)
+    assert net.conv.weight.is_contiguous(memory_format=torch.channels_last)
 
 def test_a_killed_run_ends_the_same():
     class Net(StereoNet):
@@ -204,7 +206,7 @@ def test_callbacks_come_in_their_places():
     assert Recorder.order<StateCallback.order and fast_precision() in ('bf16','fp32')
     dls = StereoDataLoaders.from_synthetic(4, 2, (32,64), bs=2, max_disp=48, device='cpu')
     cbs = {type(c) for c in stereo_learner(dls, StereoNet(48), precision='bf16').cbs}
-    assert {OrderCallback,StagesCallback,BF16Callback,ChannelsLast}<=cbs
+    assert {OrderCallback,StagesCallback,BF16Callback,ChannelsLastCallback}<=cbs
     test_eq(
         len(stereo_learner(dls, StereoNet(48), precision='fp32', cbs=Callback()).cbs), 1
         +len(stereo_learner(dls, StereoNet(48), precision='fp32').cbs))

@@ -13,6 +13,7 @@ from ..core import check_pair
 from .export import (
     AnswerMap, _graph, fold_bn, installed_runtimes, onnxruntime_session, openvino_session, plain_disparity)
 from ..models.base import StereoOutput
+from ..models.layers3d import weights_channels_last
 
 # %% ../../nbs/86_deploy.engine.ipynb #f3dc35a6
 def _channels_last(v): return v.contiguous(memory_format=torch.channels_last)
@@ -20,9 +21,7 @@ def _channels_last(v): return v.contiguous(memory_format=torch.channels_last)
 def _torch(net, how):
     "Function from two images to the answer of a network, in torch"
     if how in ('plain','eager'): return AnswerMap(net)
-    answer = AnswerMap(fold_bn(net)).eval()
-    if not any(isinstance(m, nn.Conv3d) for m in net.modules()):
-        answer = answer.to(memory_format=torch.channels_last)
+    answer = weights_channels_last(AnswerMap(fold_bn(net)).eval())
     run = torch.compile(answer, dynamic=False) if how=='compile' else answer
     def call(left, right):
         with torch.autocast(left.device.type, torch.bfloat16, enabled=how=='bf16'):

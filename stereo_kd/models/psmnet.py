@@ -13,7 +13,7 @@ from torch import nn, Tensor
 from .base import StereoNet
 from .cost_volume import concat_volume
 from .layers import ConvBN, ResidualTrunk, init_convs, inplace_relu
-from .layers3d import ConvBN3d, StackedHourglass3d
+from .layers3d import ConvBN3d, StackedHourglass3d, channels_last_3d
 
 # %% ../../nbs/25_models.psmnet.ipynb #4f703bd1
 class SPP(nn.Module):
@@ -83,7 +83,7 @@ def aggregation(self:PSMNet,
     all_outputs:bool, # the scores of all three hourglasses
 ) -> list:         # scores (B,D/4,H/4,W/4): the weakest first; the last one alone unless all are wanted
     "Three stacked hourglasses with summed heads"
-    first = self.dres0(volume)
+    first = self.dres0(channels_last_3d(volume))
     first = first+self.dres1(first)
     x,skip,post,scores = first,None,None,[]
     for hourglass,head in zip(self.hourglasses, self.heads, strict=True):

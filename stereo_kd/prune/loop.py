@@ -16,6 +16,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 from ..core import keep_modes
 from ..models.base import get_map
+from ..models.layers3d import weights_channels_last
 from ..models.widths import apply_widths, widths
 from .importance import is_depthwise, GroupL2Importance
 
@@ -210,7 +211,7 @@ def prune_step(
         for n,v in values.items():
             if drop := v.argsort(stable=True)[:len(v)-target[n]].tolist(): groups[n].prune(drop)
     net.zero_grad(set_to_none=True)
-    if layout: net.to(memory_format=torch.channels_last)
+    if layout: weights_channels_last(net)
     return dict(
         params_before=counts[0], params=_count(net), channels_before=sum(map(len, values.values())),
         channels=sum(target.values()), groups=len(groups))
