@@ -10,14 +10,11 @@ from stereo_kd.models.layers3d import Hourglass3d, VolumeStem, score_head3d
 import os
 from fastcore.test import *
 from statistics import median
-from time import perf_counter
 import matplotlib.pyplot as plt
 from stereo_kd.core import format_table
 from stereo_kd.deploy.engine import Engine
 from stereo_kd.deploy.export import fold_bn
 from stereo_kd.evaluation.cost import count_macs, count_params
-from stereo_kd.models.layers3d import channels_last_3d
-from stereo_kd.models.regression import soft_argmax, upsample_scores
 from stereo_kd.models.gwcnet import *
 
 def test_stages():
@@ -72,3 +69,26 @@ def test_published_size():
         assert abs(count_params(net)/1e6/params-1)<.005, count_params(net)
         assert abs(count_macs(net, (256,512))/1e9/macs-1)<.005, count_macs(net, (256,512))
         test_eq([m.out_channels for m in net.bins()], [1]*4)
+
+def test_forms_agree():
+    from unittest.mock import patch as replaced
+    from stereo_kd.models import layers3d
+    from stereo_kd.models.zoo import create_model
+    torch.manual_seed(0)
+    x,y = torch.randn(2,1,3,32,64).double()
+    def loop(l, r, D, G):
+        v = l.new_zeros(len(l), G, D, *l.shape[2:])
+        for d in range(D): v[:,:,d,:,d:] = (l[...,d:]*r[...,:l.shape[-1]-d]).unflatten(1, (G,-1)).mean(2)
+        return v
+    for name in ('gwcnet_g','gwcnet_gc','acvnet','dsnet'):
+        args = dict(features=8, width=4, attention_width=4) if name=='dsnet' else dict(width=8)
+        net = create_model(name, max_disp=48, blocks=(1,1,1,1), **args).double()
+        with torch.no_grad():
+            for _ in range(10): net(*torch.randn(2,2,3,32,64).double(), upto='aggregation')
+            want = net.eval()(x, y).aggregation[-1]
+            test_close(fold_bn(net)(x, y).aggregation[-1], want, eps=1e-8*want.abs().max().item())
+            with (replaced.object(layers3d, 'channels_last_3d', lambda v: v),
+                  replaced.object(layers3d.Pointwise3d, 'forward', nn.Conv3d.forward)):
+                test_close(net(x, y).aggregation[-1], want, eps=1e-8*want.abs().max().item())
+            test_close(net(x, y, upto='cost_volume').cost_volume[:,:net.groups],
+                       loop(*[m[-1][:,:80] for m in net(x, y, upto='features').features], 12, net.groups), eps=1e-10)
