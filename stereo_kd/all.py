@@ -9,6 +9,7 @@ __all__ = []
 from .core import denormalize, environment, fingerprint, normalize, set_seed
 from .kernels.tail import backend, use
 from .data.synthetic import SyntheticPairs
+from .data.scenes import keep_scenes, KeptScenes, ScenePairs
 from .data.io import read_disparity, read_image, write_disparity, write_picture
 from .data.files import list_splits, PairFile, PairFiles, Sample, warp_error
 from .data.sceneflow import sceneflow

@@ -504,7 +504,7 @@ def upward_imports(graph:dict # of `import_graph`
 
 # %% ../nbs/02_testing.ipynb #99a77a10
 ROOMS = dict(
-    core='', metrics='core', testing='', kernels='core', data='core metrics', models='core kernels',
+    core='', metrics='core', testing='', kernels='core', data='core metrics kernels', models='core kernels',
     losses='models kernels', prune='models', train='losses prune models data',
     inference='models kernels data.io', evaluation='inference data', deploy='evaluation',
     all='train deploy')

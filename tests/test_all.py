@@ -2,6 +2,7 @@
 from stereo_kd.core import denormalize, environment, fingerprint, normalize, set_seed
 from stereo_kd.kernels.tail import backend, use
 from stereo_kd.data.synthetic import SyntheticPairs
+from stereo_kd.data.scenes import keep_scenes, KeptScenes, ScenePairs
 from stereo_kd.data.io import read_disparity, read_image, write_disparity, write_picture
 from stereo_kd.data.files import list_splits, PairFile, PairFiles, Sample, warp_error
 from stereo_kd.data.sceneflow import sceneflow

@@ -12,6 +12,7 @@ from stereo_kd.data.folder import folder
 from stereo_kd.data.kitti import kitti2012, kitti2015
 from stereo_kd.data.middlebury import middlebury
 from stereo_kd.data.sceneflow import sceneflow
+from stereo_kd.data.scenes import keep_scenes, ScenePairs
 from stereo_kd.data.synthetic import SyntheticPairs
 from stereo_kd.data.transforms import augment, Augmented
 import tempfile, warnings
@@ -47,6 +48,31 @@ def test_epochs_are_new_and_repeatable():
     test_eq([less.train_ds.without,less.valid_ds.without], [('noise',),()])
     va,vb = (torch.cat([b[0] for b in d.valid]) for d in (a,b))
     test_eq(va, vb)
+
+def test_scenes_are_made_or_kept():
+    def lefts(dls, epoch):
+        dls.train.epoch = epoch
+        return torch.cat([b[0] for b in dls.train])
+    kw = dict(n_train=3, n_valid=2, size=(24,48), bs=1, without=['mirrors'])
+    made = StereoDataLoaders.from_scenes(**kw)
+    test_eq([len(made.train), len(made.valid), made.train_ds.without, made.valid_ds.without], [3,2,('mirrors',),()])
+    test_eq([tuple(t.shape) for t in made.train.one_batch()], [(1,3,24,48)]*2+[(1,24,48)]*2)
+    first = lefts(made, 0)
+    assert all((x-y).abs().mean()>.01 for x in first for y in lefts(made, 1))
+    with tempfile.TemporaryDirectory() as folder:
+        for _ in range(2): # the second time they are there
+            kept = StereoDataLoaders.from_scenes(folder=folder, **kw)
+            one,two = lefts(kept, 0),lefts(kept, 1)
+            close = [min(range(3), key=lambda k: (x-first[k]).abs().mean()) for x in one]
+            test_eq(sorted(close), [0,1,2]) # the same pairs in another order
+            for x,k in zip(one, close): test_eq(x, first[k])
+        again = [min((x-y).abs().mean() for y in one) for x in two]
+        assert all(0<a<.5 for a in again) # the same scenes, photographed anew
+        fewer = StereoDataLoaders.from_scenes(folder=folder, **kw|dict(n_train=2))
+        test_eq([len(fewer.train), len(list(Path(folder).glob('*.pair')))], [2,3])
+    test_eq(StereoDataLoaders.sources()['scenes'], StereoDataLoaders.from_scenes)
+    mix = Mixed([StereoDataLoaders.from_synthetic(2, 1, (24,48)).train_ds, made.train_ds], (1,1))
+    test_eq(mix[0], mix[0])
 
 def test_finite_sets_are_shuffled_by_epoch():
     dl = StereoDL(PairFiles([PairFile('l', 'r')]*30), bs=2, seed=1)

@@ -1,5 +1,5 @@
 # Generated from nbs/73_inference.predict.ipynb; edit the notebook, not this file
-import math, time
+import math, time, warnings
 from pathlib import Path
 import numpy as np, torch
 import torch.nn.functional as F
@@ -13,7 +13,7 @@ from stereo_kd.models.zoo import load_model
 from stereo_kd.inference.left_right import check_post, left_right_disparities, postprocess
 from stereo_kd.inference.rectify import align_rows
 from stereo_kd.inference.tiled import Tiled
-import cv2, sys, tempfile
+import cv2, sys, tempfile, warnings
 from contextvars import Context
 from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
@@ -228,6 +228,21 @@ def test_predict_refuses():
     says('scale must be positive, got 0', net, a, a, scale=0)
     says('right must be a file name, a PIL image, a NumPy array or a tensor, got Net', a, a, net)
     says('net must be a network, or the name or file of one, got ndarray', a, a, a)
+
+def test_a_map_that_is_not_finite_is_told():
+    class Broken(nn.Module):
+        max_disp = 8
+        def forward(self, left, right): return SimpleNamespace(disparity=[torch.where(left[:,0]>0, left[:,0]/0, 1.)])
+    a = np.zeros((6,9,3), np.uint8)
+    a[2,3:5] = 255
+    with warnings.catch_warnings(record=True) as told: disp = predict(Broken(), a, a)
+    test_eq(np.isinf(disp).sum(), 2)
+    assert [w.category for w in told]==[RuntimeWarning] and '2 of 54 pixels' in str(told[0].message)
+    with warnings.catch_warnings(record=True) as told: predict(Broken(), 0*a, 0*a)
+    test_eq(told, [])
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        test_fail(lambda: predict(Broken(), a, a, post='filter'), exc=ValueError, contains='nan or inf')
 
 def test_network_by_name():
     class Net(nn.Module):

@@ -10,6 +10,13 @@ import numpy as np, torch
 from fastcore.test import *
 from stereo_kd.kernels.jit import *
 
+def test_exact_keeps_what_is_not_finite():
+    def f(x): return 1/x, x*0
+    one,zero = np.float32(1),np.float32(0)
+    test_eq(exact(f)(zero), (np.inf,0))
+    assert np.isnan(exact(f)(np.float32(np.inf))[1]) and np.isnan(exact(f)(np.float32(np.nan))).all()
+    test_eq(exact(f, forceinline=True)(one), (1,0))
+
 def test_without_a_home_it_compiles_all_the_same():
     from unittest import mock
     from numba.core import caching

@@ -19,6 +19,7 @@ from .folder import folder
 from .kitti import kitti2012, kitti2015
 from .middlebury import middlebury
 from .sceneflow import sceneflow
+from .scenes import keep_scenes, ScenePairs
 from .synthetic import SyntheticPairs
 from .transforms import augment, Augmented
 
@@ -62,7 +63,7 @@ class Mixed:
     "Pairs of several endless data sets, in given shares"
     endless = True
     def __init__(self,
-        datasets,    # each endless: `SyntheticPairs`, `Augmented`; of one image size
+        datasets,    # each endless: `SyntheticPairs`, `ScenePairs`, `Augmented`; of one image size
         weights,     # their shares; any scale
         n:int=None,  # pairs of an epoch; the sum of all lengths if None
         seed:int=0,  # of the choice
@@ -132,6 +133,26 @@ def from_synthetic(cls:StereoDataLoaders,
     train = SyntheticPairs(n_train, size, seed+1, max_disp, without=without)
     valid = SyntheticPairs(n_valid, size, VALID_SEED, max_disp)
     return cls.from_datasets(train, valid, bs, True, seed, device, **kwargs)
+
+# %% ../../nbs/19_data.loaders.ipynb #5ce9e500
+@patch(cls_method=True)
+def from_scenes(cls:StereoDataLoaders,
+    n_train:int=800,  # pairs of an epoch
+    n_valid:int=64,   # validation pairs, always the same
+    size=(256,512),   # (H,W)
+    bs:int=8,         # pairs in a batch
+    seed:int=0,       # of the training pairs
+    max_disp:int=192, # of the network
+    without=(),       # ingredients that the training pairs lack, see `ScenePairs`
+    folder='',        # where training pairs are kept: made once, photographed anew in each epoch; '': new ones in each
+    device=None,      # fastai's default if None
+    **kwargs
+):
+    "Procedural rooms, streets, tables and floating solids"
+    train = ScenePairs(n_train, size, seed+1, max_disp, without=without)
+    if folder: train = keep_scenes(train, folder)
+    valid = ScenePairs(n_valid, size, VALID_SEED, max_disp)
+    return cls.from_datasets(train, valid, bs, not folder, seed, device, **kwargs)
 
 # %% ../../nbs/19_data.loaders.ipynb #a3a34af4
 @patch(cls_method=True)
@@ -246,7 +267,7 @@ readers = dict(
 @patch(cls_method=True)
 def sources(cls:StereoDataLoaders) -> dict: # name -> constructor
     "What data there is, by the names that experiments use"
-    return {n:getattr(cls, f'from_{n}') for n in ('synthetic', *readers)}
+    return {n:getattr(cls, f'from_{n}') for n in ('synthetic', 'scenes', *readers)}
 
 # %% ../../nbs/19_data.loaders.ipynb #75e002a5
 @patch

@@ -6,7 +6,7 @@
 __all__ = ['DEFAULT_MODEL', 'to_image', 'predict', 'to_depth', 'write_ply', 'predict_file', 'Dash', 'stereo_predict']
 
 # %% ../../nbs/73_inference.predict.ipynb #02fbd355
-import math, time
+import math, time, warnings
 from pathlib import Path
 import numpy as np, torch
 import torch.nn.functional as F
@@ -135,6 +135,10 @@ def predict(
     if tile is not None: net = Tiled(net, tile)
     pair = torch.stack([left, _align(left, right) if align else right])
     disp,*other = _run(net, pair, size, post=='left_right')
+    if unknown := int((~np.isfinite(disp)).sum()):
+        warnings.warn(
+            f"{unknown} of {disp.size} pixels of the disparity map are not finite: the weights of the network or its "
+            "precision do not hold on this pair", RuntimeWarning, stacklevel=2)
     return disp if post=='none' else postprocess(disp, _to_numpy(left), *other)
 
 # %% ../../nbs/73_inference.predict.ipynb #5eb80da1

@@ -6,29 +6,23 @@
 __all__ = ['RECTANGLE', 'LEAVES', 'BARS', 'BOX', 'CYLINDER', 'ELLIPSOID', 'KIND', 'CENTRE', 'AXES', 'TAPER', 'ROUND', 'CELLS',
            'DUTY', 'MATERIAL', 'HALF', 'KEY', 'N_SHAPE', 'NEAR', 'FAR', 'N_LEVELS', 'TEXTURE', 'SCALE', 'TEXTURE2',
            'SCALE2', 'DETAIL', 'CONTRAST', 'TINT', 'RED', 'GREEN', 'BLUE', 'SHEEN', 'SHINE', 'REFLECT', 'TRANSMIT',
-           'GLOW', 'THROUGH', 'N_MATERIAL', 'exact', 'inlined', 'shape_rows', 'shape', 'rotated', 'solid_interval',
-           'hashed', 'hit', 'part_of', 'normal_at', 'unrolled', 'bundle', 'ray', 'project', 'project_points', 'extent',
-           'Grid', 'strips', 'make_grid', 'nearest', 'blocker', 'trace', 'trace_list', 'reached', 'mip_map',
-           'sample_texture', 'rays', 'surfaces', 'ambient', 'add_light', 'add_sky', 'leaving', 'mirrored']
+           'GLOW', 'THROUGH', 'N_MATERIAL', 'inlined', 'shape_rows', 'shape', 'rotated', 'solid_interval', 'hashed',
+           'hit', 'part_of', 'normal_at', 'unrolled', 'bundle', 'ray', 'project', 'project_points', 'extent', 'Grid',
+           'strips', 'make_grid', 'nearest', 'blocker', 'trace', 'trace_list', 'reached', 'mip_map', 'sample_texture',
+           'rays', 'surfaces', 'ambient', 'add_light', 'add_sky', 'leaving', 'mirrored']
 
 # %% ../../nbs/04_kernels.raycast.ipynb #93717a0d
 import numpy as np
 from math import floor, sqrt
 from typing import NamedTuple
-from .jit import njit
+from .jit import exact
 
-# %% ../../nbs/04_kernels.raycast.ipynb #6c84c41f
-def exact(
-    fn, # any function that numba can compile
-):      # compiled; division by zero gives infinity
-    "`njit` without fastmath: the same bits on every machine"
-    return njit(fn, fastmath=False, error_model='numpy')
-
+# %% ../../nbs/04_kernels.raycast.ipynb #c555d1cc
 def inlined(
     fn, # a small function
 ):      # compiled into whatever calls it
     "`exact`, for what runs in the innermost loop"
-    return njit(fn, fastmath=False, error_model='numpy', forceinline=True)
+    return exact(fn, forceinline=True)
 
 # %% ../../nbs/04_kernels.raycast.ipynb #317e03ad
 RECTANGLE,LEAVES,BARS,BOX,CYLINDER,ELLIPSOID = range(6)
@@ -44,8 +38,8 @@ def shape_rows(
     centre,            # (P,3) m
     half,              # (P,3) half the size along each axis, m, above 0
     axes,              # (P,3,3) unit vectors, perpendicular to each other
-    taper=0.,          # (P,) 0 to 1: by how much the top is narrower in x (boxes), in x and z (cylinders); `BARS`: rows
-    round=0.,          # (P,) radius of a ball that cuts the corners, in half sizes; 0: none; `BARS`: duty of the rows
+    taper=0.,          # (P,) 0 to 1: how much narrower the top is in x, of cylinders in z too; `BARS`: rows
+    round=0.,          # (P,) radius of a ball that cuts corners, half sizes; 0: none; `BARS`: duty of rows
     cells=1.,          # (P,) leaves or bars in a row
     duty=.5,           # (P,) width of a leaf or a bar, of its cell
     material=0,        # (P,) row of a table of materials
@@ -54,7 +48,8 @@ def shape_rows(
     "Primitives as the loops read them"
     centre,half,axes = (np.asarray(v, float) for v in (centre,half,axes))
     if half.shape!=centre.shape or axes.shape!=(*centre.shape,3):
-        raise ValueError(f"centre {centre.shape}, half {half.shape} and axes {axes.shape} must be (P,3), (P,3), (P,3,3)")
+        raise ValueError(
+            f"centre, half, axes must be (P,3), (P,3), (P,3,3), got {centre.shape}, {half.shape}, {axes.shape}")
     rows = np.zeros((len(centre),N_SHAPE))
     rows[:,KIND],rows[:,CENTRE:AXES],rows[:,HALF:KEY] = kind,centre,half
     rows[:,AXES:TAPER] = (axes/half[:,:,None]).reshape(-1,9)
@@ -185,7 +180,7 @@ def hit(
 # %% ../../nbs/04_kernels.raycast.ipynb #3a3ccad4
 @inlined
 def part_of(s, x, y, z):
-    "Which part of the boundary a local point lies on: 0, 1, 2 planes x, y, z; 3 the side of a cylinder; 4 a ball"
+    "Which part of the boundary a local point lies on: 0 to 2 planes, 3 the side of a cylinder, 4 a ball"
     kind = s[KIND]
     if kind<BOX: return 2
     if kind==ELLIPSOID: return 4
@@ -286,7 +281,7 @@ def _corners(s, b, out):
 
 @exact
 def extent(s, b, out):
-    "Bounds of a primitive in a bundle: u from, to, v from, to, nearest t; the first above the second if no ray can meet it"
+    "Bounds in a bundle: u from, to, v from, to, nearest t; `from` is above `to` if no ray can meet it"
     _corners(s, b, out)
     u0,u1,v0,v1,near = FAR,-FAR,FAR,-FAR,FAR
     for i in range(8):
@@ -322,9 +317,11 @@ def strips(
     bins:int=4096, # fine bins, among which the lines lie
 ) -> tuple:     # first coordinate, fine bins per unit, strip of each fine bin (bins,)
     "Cut a coordinate into strips that hold as many rays each"
-    lo,hi = float(np.min(values)),float(np.max(values))
+    values = values[::len(values)//4000+1]
+    ordered,few = np.sort(values),len(values)//100
+    lo,hi = float(ordered[few]),float(ordered[-few-1]) # a lamp's rays may go anywhere
     per = (bins-1)/max(hi-lo, 1e-9)
-    count = np.bincount(((values-lo)*per).astype(np.int64), minlength=bins).cumsum()
+    count = np.bincount(np.clip((values-lo)*per, 0, bins-1).astype(np.int64), minlength=bins).cumsum()
     return lo,per,(np.concatenate([[0],count[:-1]])*n//count[-1]).astype(np.int64)
 
 @inlined
@@ -377,9 +374,11 @@ def make_grid(
     start,item = _fill(np.argsort(box[:,4], kind='stable'), box, lo, per, columns, rows)
     return Grid(b, lo, per, columns, rows, start, item, box[:,4].copy())
 
-# %% ../../nbs/04_kernels.raycast.ipynb #31bc22ff
+# %% ../../nbs/04_kernels.raycast.ipynb #c86d8ca5
 @inlined
-def _cell(g, u, v): return _bin(v, g.lo[1], g.per[1], g.rows)*(g.columns[-1]+1)+_bin(u, g.lo[0], g.per[0], g.columns)
+def _cell(g, u, v):
+    i,j = _bin(u, g.lo[0], g.per[0], g.columns),_bin(v, g.lo[1], g.per[1], g.rows)
+    return j*(g.columns[-1]+1)+i
 
 @inlined
 def nearest(shapes, g, u, v, near, skip):
@@ -462,39 +461,42 @@ def reached(
 N_LEVELS = 7
 
 def mip_map(
-    textures:np.ndarray, # (T,n,n,3) uint8; n a multiple of 64
-) -> tuple:              # all bytes, one after the other; start of each level (7,); n
+    textures:np.ndarray, # (T,n,n,3) uint8; n a power of 2, 64 or more
+) -> tuple:              # uint32, red in the lowest byte, level after level; start of each level (7,); n
     "Textures and their copies of half, a quarter, ... the size"
-    if textures.dtype!=np.uint8 or textures.ndim!=4 or textures.shape[1]%64:
-        raise ValueError(f"textures must be uint8 (T,n,n,3), n a multiple of 64, got {textures.dtype} {textures.shape}")
-    levels = [textures]
+    n = textures.shape[1]
+    if textures.dtype!=np.uint8 or textures.ndim!=4 or n<64 or n&(n-1):
+        raise ValueError(
+            f"textures must be uint8 (T,n,n,3), n = 64, 128, 256 ..., got {textures.dtype} {textures.shape}")
+    levels = [textures.astype(np.uint32)]
     for _ in range(N_LEVELS-1):
-        a = levels[-1].astype(np.int64)
-        a = a[:,::2,::2]+a[:,1::2,::2]+a[:,::2,1::2]+a[:,1::2,1::2]
-        levels.append(((a+2)//4).astype(np.uint8))
-    start = np.cumsum([0,*(l.size for l in levels[:-1])])
-    return np.concatenate([l.ravel() for l in levels]),start,textures.shape[1]
+        a = levels[-1]
+        levels.append((a[:,::2,::2]+a[:,1::2,::2]+a[:,::2,1::2]+a[:,1::2,1::2]+2)//4)
+    texels = [(l[...,0]|l[...,1]<<8|l[...,2]<<16).ravel() for l in levels]
+    return np.concatenate(texels),np.cumsum([0,*map(len, texels[:-1])]),n
 
-# %% ../../nbs/04_kernels.raycast.ipynb #da6a181e
+# %% ../../nbs/04_kernels.raycast.ipynb #f621a46c
 @inlined
-def _folded(t, n):
-    "Mirror any coordinate into [0,n-1]"
-    t -= 2*n*floor(t/(2*n))
-    t = n-abs(t-n)-.5
-    return 0. if t<0 else n-1.001 if t>n-1.001 else t
+def _folded(i, n):
+    "A texel's place in a row of n, a power of 2, that is mirrored at its ends for ever"
+    i &= 2*n-1
+    return i if i<n else 2*n-1-i
+
+@inlined
+def _byte(a, b, c, d, w, x, y, z, shift):
+    "Weighted sum of one colour of four texels"
+    return w*(a>>shift & 255)+x*(b>>shift & 255)+y*(c>>shift & 255)+z*(d>>shift & 255)
 
 @inlined
 def _texel(tex, start, n, which, level, u, v):
     "Bilinear look-up in one level; u and v in its pixels"
-    u,v = _folded(u, n),_folded(v, n)
-    i,j = int(u),int(v)
-    a,b = u-i,v-j
-    p = start[level]+3*((which*n+j)*n+i)
-    q = p+3*n
-    w,x,y,z = (1-a)*(1-b),a*(1-b),(1-a)*b,a*b
-    return (
-        w*tex[p]+x*tex[p+3]+y*tex[q]+z*tex[q+3], w*tex[p+1]+x*tex[p+4]+y*tex[q+1]+z*tex[q+4],
-        w*tex[p+2]+x*tex[p+5]+y*tex[q+2]+z*tex[q+5])
+    i,j = int(floor(u-.5)),int(floor(v-.5))
+    f,g = u-.5-i,v-.5-j
+    p = start[level]+which*n*n
+    up,low,i,k = p+n*_folded(j, n),p+n*_folded(j+1, n),_folded(i, n),_folded(i+1, n)
+    a,b,c,d = np.int64(tex[up+i]),np.int64(tex[up+k]),np.int64(tex[low+i]),np.int64(tex[low+k])
+    w,x,y,z = (1-f)*(1-g),f*(1-g),(1-f)*g,f*g
+    return _byte(a, b, c, d, w, x, y, z, 0),_byte(a, b, c, d, w, x, y, z, 8),_byte(a, b, c, d, w, x, y, z, 16)
 
 @inlined
 def sample_texture(
@@ -503,8 +505,9 @@ def sample_texture(
     u, v,          # place in texels of the largest copy, any real number; borders are mirrored
     footprint,     # of a pixel, texels
 ):                 # red, green, blue from 0 to 1
-    "Trilinear look-up"
+    "Trilinear look-up, a little sharper than the footprint says"
     level,size = 0,1.
+    footprint *= .75
     while footprint>2 and level<N_LEVELS-2:
         footprint *= .5
         size *= .5
@@ -521,10 +524,13 @@ def sample_texture(
  SHEEN,SHINE,REFLECT,TRANSMIT,GLOW,THROUGH) = range(16)
 N_MATERIAL = 16
 
-# %% ../../nbs/04_kernels.raycast.ipynb #4ca1f71c
+# %% ../../nbs/04_kernels.raycast.ipynb #caf1ad4c
 @exact
-def rays(b, u, v):
-    "Origins (N,3) and directions (N,3) of the rays of a bundle"
+def rays(
+    b,    # from `bundle`
+    u, v, # (N,)
+):        # origins (N,3), m, and directions (N,3)
+    "The rays of a bundle"
     o,d = np.empty((len(u),3)),np.empty((len(u),3))
     for i in range(len(u)): o[i,0],o[i,1],o[i,2],d[i,0],d[i,1],d[i,2] = ray(b, u[i], v[i])
     return o,d
@@ -532,11 +538,12 @@ def rays(b, u, v):
 @inlined
 def _albedo(s, m, tex, start, n, a, b, footprint):
     "Share of red, green and blue that is reflected at surface coordinates a, b (m)"
-    key = int(s[KEY])
-    shift = 2*n*hashed(key, 1, 2)
-    r,g,c = sample_texture(tex, start, n, int(m[TEXTURE]), a*m[SCALE]+shift, b*m[SCALE]+3.7*shift, footprint*m[SCALE])
+    shift = s[KEY]*.6180339887
+    shift = 2*n*(shift-floor(shift))
+    r,g,c = sample_texture(
+        tex, start, n, int(m[TEXTURE]), a*m[SCALE]+shift, b*m[SCALE]+3.7*shift, footprint*m[SCALE])
     r,g,c = r-.5,g-.5,c-.5
-    if m[DETAIL]>0:
+    if m[DETAIL]*m[CONTRAST]>.01:
         x,y,z = sample_texture(
             tex, start, n, int(m[TEXTURE2]), a*m[SCALE2]+shift, b*m[SCALE2]-shift, footprint*m[SCALE2])
         r,g,c = r+m[DETAIL]*(x-.5),g+m[DETAIL]*(y-.5),c+m[DETAIL]*(z-.5)
@@ -557,11 +564,19 @@ def _leaf_turned(s, x, y, nx, ny, nz):
     n = sqrt(nx*nx+ny*ny+nz*nz)+1e-9
     return .5+hashed(i, j, key+4),nx/n,ny/n,nz/n
 
+# %% ../../nbs/04_kernels.raycast.ipynb #1b35a91e
 @exact
-def surfaces(shapes, materials, tex, start, n, o, d, who, t, width):
-    """Points (N,3), normals towards the viewer (N,3) and albedo (N,3) where rays meet `who` at `t`;
-    `width` (N,) of a pixel there, m. All 0 where there is nothing"""
-    point,normal,albedo = np.zeros((len(o),3)),np.zeros((len(o),3)),np.zeros((len(o),3))
+def surfaces(
+    shapes,        # (P,22)
+    materials,     # (M,16)
+    tex, start, n, # from `mip_map`
+    o, d,          # (N,3) origins, m, and directions of rays
+    who, t,        # (N,) what they meet, see `trace`
+    width,         # (N,) of a pixel there, m
+):                 # points, m, unit normals towards the viewer, albedo, (N,3) each; 0 where there is nothing
+    "Where rays meet surfaces, and what these look like"
+    point = np.zeros((len(o),3))
+    normal,albedo = np.zeros((len(o),3), np.float32),np.zeros((len(o),3), np.float32)
     for i in range(len(o)):
         if who[i]<0: continue
         s = shapes[who[i]]
@@ -592,10 +607,16 @@ def _height(heights, place, x, z):
     return (1-b)*((1-a)*heights[j,i]+a*heights[j,i+1])+b*((1-a)*heights[j+1,i]+a*heights[j+1,i+1])
 
 @exact
-def ambient(point, normal, who, above, below, heights, place, room):
-    """Light from around (N,3): colours `above` and `below` (3,), blurred `heights` (n,n) with `place`
-    (x and z of the first, cells a metre, rise that halves the effect), and `room` (2,3), its corners"""
-    light = np.zeros((len(point),3))
+def ambient(
+    point, normal, # (N,3), see `surfaces`
+    who,           # (N,) primitive of each point; -1: none, which gets nothing
+    above, below,  # (3,) colours of the light from there
+    heights,       # (n,n) blurred, m; rows along z
+    place,         # x and z of the first height, heights a metre, and a_0, m
+    room,          # (2,3) its corners, m
+):                 # (N,3)
+    "Light from around, less of it in hollows and near the walls of a room"
+    light = np.zeros((len(point),3), np.float32)
     for i in range(len(point)):
         if who[i]<0: continue
         rise = _height(heights, place, point[i,0], point[i,2])-point[i,1]
@@ -607,11 +628,22 @@ def ambient(point, normal, who, above, below, heights, place, room):
         for c in range(3): light[i,c] = open_*(below[c]+up*(above[c]-below[c]))
     return light
 
-# %% ../../nbs/04_kernels.raycast.ipynb #1eedc254
+# %% ../../nbs/04_kernels.raycast.ipynb #6f9b44e4
 @exact
-def add_light(shapes, g, materials, colour, reach, shadows, point, normal, d, who, light, gloss):
-    """Add to `light` (N,3), by which albedo is multiplied, and to `gloss` (N,3), which is added, what the source of a
-    `Grid` gives: `colour` (3,), for a lamp at `reach` metres; with `shadows` only where nothing is in between"""
+def add_light(
+    shapes,        # (P,22)
+    g,             # `Grid` of the sun or a lamp
+    materials,     # (M,16)
+    colour,        # (3,)
+    reach,         # m, where a lamp has that colour
+    shadows,       # whether what is in between counts
+    point, normal, # (N,3), see `surfaces`
+    d,             # (N,3) directions in which they are looked at
+    who,           # (N,) primitive of each point
+    light,         # (N,3) to be multiplied by albedo; added to
+    gloss,         # (N,3) as it is; added to
+):
+    "Add the light of a source"
     b,guess = g.bundle,-1
     for i in range(len(point)):
         if who[i]<0: continue
@@ -638,11 +670,16 @@ def add_light(shapes, g, materials, colour, reach, shadows, point, normal, d, wh
         for _ in range(int(m[SHINE])): s *= s
         for c in range(3): gloss[i,c] += fall*m[SHEEN]*s*colour[c]
 
-# %% ../../nbs/04_kernels.raycast.ipynb #c00385ab
+# %% ../../nbs/04_kernels.raycast.ipynb #578e0739
 @exact
-def add_sky(sky, tex, start, n, d, who, out):
-    """Put the sky's colour into `out` (N,3) where a ray meets nothing; `sky` (16,): zenith, horizon, cloud colour,
-    texture of the clouds, their level, their edge, direction to the sun, its glow"""
+def add_sky(
+    sky,           # (16,) colours of zenith, horizon, clouds; texture, level, edge of these; sun: direction, glow
+    tex, start, n, # from `mip_map`
+    d,             # (N,3) directions
+    who,           # (N,) -1 where a ray meets nothing
+    out,           # (N,3); changed there
+):
+    "Put the sky's colour where nothing else is"
     for i in range(len(d)):
         if who[i]>=0: continue
         e = sqrt(d[i,0]*d[i,0]+d[i,1]*d[i,1]+d[i,2]*d[i,2])
@@ -658,11 +695,16 @@ def add_sky(sky, tex, start, n, d, who, out):
             base = sky[3+c]+s*(sky[c]-sky[3+c])
             out[i,c] = base+cover*(sky[6+c]-base)+sky[15]*glow
 
-# %% ../../nbs/04_kernels.raycast.ipynb #f2979db7
+# %% ../../nbs/04_kernels.raycast.ipynb #ca566077
 @exact
-def leaving(shapes, materials, who, t, albedo, light, gloss, haze, reach):
-    """Light (N,3) that leaves each point towards the viewer, dimmed by haze of colour `haze` (3,) that hides half
-    at `reach` metres; and the shares (N,) that glass lets through and that a mirror reflects"""
+def leaving(
+    shapes, materials,    # (P,22), (M,16)
+    who, t,               # (N,) primitive and depth of each point, m
+    albedo, light, gloss, # (N,3), see `surfaces` and `add_light`
+    haze,                 # (3,) its colour
+    reach,                # m, at which it hides half
+):                        # light (N,3); shares (N,) that glass lets through and that a mirror reflects
+    "Light that leaves points towards the viewer"
     out,through,back = np.zeros_like(light),np.zeros(len(who)),np.zeros(len(who))
     for i in range(len(who)):
         if who[i]<0: continue
@@ -675,9 +717,12 @@ def leaving(shapes, materials, who, t, albedo, light, gloss, haze, reach):
     return out,through,back
 
 @exact
-def mirrored(normal, d, share, least):
-    """Directions (N,3) of reflected rays, and the share that is reflected: `share` (N,) seen straight, more at grazing
-    angles (Schlick); shares below `least` are none"""
+def mirrored(
+    normal, d, # (N,3)
+    share,     # (N,) R_0, reflected of what comes straight
+    least,     # what is less than this is none
+):             # directions (N,3) of reflected rays, unit vectors; share (N,) that is reflected
+    "Reflected rays"
     out,part = np.empty((len(d),3)),np.empty(len(d))
     for i in range(len(d)):
         e = sqrt(d[i,0]*d[i,0]+d[i,1]*d[i,1]+d[i,2]*d[i,2])
