@@ -1,0 +1,223 @@
+# Generated from nbs/88_fuzz.ipynb; edit the notebook, not this file
+import ast, io, json, math, os, random, re, select, shutil, signal, subprocess, sys, tempfile, threading, warnings, zlib
+from collections import Counter, defaultdict
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+from unittest import mock
+import cv2, numpy as np, torch
+from fastcore.basics import patch
+from fastcore.script import Param, call_parse
+from PIL import Image
+from safetensors.torch import save_file
+import stereo_kd
+from stereo_kd import testing
+from stereo_kd.core import claim, commit, limit_memory, pick, put_aside, read_json, read_run, read_text, run_folder, save_run, set_seed, write_rows
+from stereo_kd.data.eth3d import eth3d
+from stereo_kd.data.files import PairFile, PairFiles, read_split
+from stereo_kd.data.folder import folder as pairs_of_folder
+from stereo_kd.data.io import read_bytes, read_disparity, read_image, read_pfm, read_pixels, write_disparity, write_pfm
+from stereo_kd.data.kitti import kitti2012, kitti2015
+from stereo_kd.data.loaders import StereoDataLoaders
+from stereo_kd.data.middlebury import middlebury, read_calib
+from stereo_kd.data.sceneflow import sceneflow
+from stereo_kd.deploy import export, speed
+from stereo_kd.evaluation.evaluate import evaluate, evaluate_frames, from_folder, open_pairs, real_pairs, stereo_eval
+from stereo_kd.inference.predict import predict, predict_file, stereo_predict, to_image, write_ply
+from stereo_kd.models.zoo import create_model, load_model, publish, read_card, save_model
+from stereo_kd.train.cache import CachedTeacher
+from stereo_kd.train.learner import StateCallback, fit, last_good, stereo_learner
+from stereo_kd.train.stages import Plan, Step, average_weights, prune_stages, train_stage
+from stereo_kd.train.state import drop_states, read_state, write_state
+from fastcore.test import *
+import matplotlib.pyplot as plt
+import pytest
+from stereo_kd.fuzz import *
+
+def test_each_damage_does_something():
+    data = bytes(range(48,58))*20
+    for kind in DAMAGES:
+        made = {damaged(data, [Damage(kind, at, v)], b'abc') for at in (0, .3, .999, 1) for v in (0, 1, 12345, 2**32-1)}
+        assert len(made)>1 and data not in made, kind
+    test_eq(damaged(data, [Damage('cut', .5, 2)], b''), data[:100])
+    test_eq(damaged(data, [Damage('cut', .5, 3)], b''), data[:32]) # among the first 64 bytes
+    test_eq(damaged(b'', [Damage(k, .5, 7) for k in DAMAGES], b'x'), b'')
+    tree = dict(a=[1,dict(b=2)], c='x')
+    seen = {json.dumps(json.loads(damaged(json.dumps(tree).encode(), [Damage('json', 0, 2*v)], b''))) for v in range(0, 20_000, 7)}
+    assert len(seen)>60 and json.dumps(dict(a=[1,dict(b=2)])) in seen # one value after the other; a key left out
+
+def test_outcomes_are_told_apart():
+    def raises(e):
+        def read(): raise e
+        return attempt(read, ['a.png','/data']).kind
+    test_eq(attempt(lambda: 3, ['a']).kind, 'accepted')
+    test_eq([raises(ValueError('a.png is damaged')), raises(FileNotFoundError(2, 'No such file', '/data/b'))], ['refused']*2)
+    bugs = (ValueError('damaged'), KeyError('a.png'), MemoryError('a.png'), RecursionError())
+    test_eq([raises(e) for e in bugs], ['traceback']*4)
+    def command(line, code):
+        def read():
+            print(line, file=sys.stderr)
+            raise SystemExit(code)
+        return attempt(read, ['a.png']).kind
+    test_eq(command('x: a.png is damaged', 2), 'refused')
+    test_eq([command('x: damaged', 2), command('a.png', 1), command('two lines\na.png', 2)], ['traceback']*3)
+    import time
+    def patient(): # an error of its own does not hide a hang
+        with alarm(.05, 9):
+            while True:
+                try: sum(range(1000))
+                except Exception: pass
+    def waits():
+        with alarm(9, .05): time.sleep(5)
+    if os.name=='posix':
+        test_eq([attempt(patient, []).kind, attempt(waits, []).kind], ['hang']*2)
+        test_fail(patient, exc=Hang)
+    test_eq(Outcome('hang').text, '')
+
+def test_a_target_is_entered_by_name():
+    from unittest.mock import patch as mocked
+    with mocked.dict(TARGETS, clear=True):
+        @target('mine', lambda folder: None, 2)
+        def _(folder, path): return path
+        test_eq([list(TARGETS),TARGETS['mine'].share,TARGETS['mine'].read('a', 'b')], [['mine'],2,'b'])
+        assert isinstance(TARGETS['mine'], Target)
+    assert len(TARGETS)>20
+    test_eq(tiny_network() is tiny_network(), True)
+
+def test_a_bench_mends_what_it_damages():
+    with tempfile.TemporaryDirectory() as d:
+        bench = Bench('texts', d)
+        test_eq([p.name for p in bench.files], ['made_from.json','run.json','split.txt'])
+        def now(): return {p:p.read_bytes() for p in bench.folder.iterdir()}
+        whole = now()
+        bench.warm()
+        natures = NATURES if os.name=='posix' else NATURES[:2]
+        test_eq({bench.try_one(.5, n).kind for n in natures}, {'refused'})
+        test_eq(bench.try_one(0, [Damage('cut', .5, 2)]).kind, 'refused')
+        test_eq(bench.try_one(1, [Damage('insert', 1, 2*0x20202020)]).kind, 'accepted') # blanks at the end of a list
+        test_eq(now(), whole)
+        for n in natures:
+            become(bench.folder/'run.json', n)
+            bench.mend()
+            test_eq(now(), whole)
+        bench.read = lambda path: int('x') # a reader that does not say which file it was
+        test_eq(bench.try_one(.5, []), Outcome('traceback', "ValueError: invalid literal for int() with base 10: 'x'"))
+        test_eq(bench.draw('a 1'), bench.draw('a 1'))
+        assert bench.draw('a 1')!=bench.draw('a 2')
+
+@pytest.mark.slow
+def test_damage_ends_in_a_sentence():
+    from hypothesis import HealthCheck, given, settings, strategies as st
+    import time
+    until = time.process_time()+20
+    quick = sorted(n for n,t in TARGETS.items() if t.share>=.3)
+    change = st.builds(Damage, st.sampled_from(sorted(DAMAGES)), st.floats(0, 1), st.integers(0, 2**32-1))
+    natures = st.sampled_from(NATURES if os.name=='posix' else NATURES[:2])
+    any_changes = st.one_of(st.lists(change, min_size=1, max_size=3), natures)
+    with tempfile.TemporaryDirectory() as d:
+        benches,counts = {},Counter()
+        @settings(max_examples=3000, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+        @given(st.sampled_from(quick), st.floats(0, 1), any_changes)
+        def check(name, which, changes):
+            if time.process_time()>until: return
+            if name not in benches:
+                benches[name] = Bench(name, d)
+                benches[name].warm()
+            outcome = benches[name].try_one(which, changes)
+            counts[outcome.kind] += 1
+            assert outcome.kind in ('accepted','refused'), outcome
+        check()
+    assert counts['refused']>counts['accepted']>0 and counts.total()>100, counts
+
+@pytest.mark.slow
+def test_the_long_run_survives_its_inputs():
+    from stereo_kd import fuzz # the functions that the worker has
+    def of(name, n, **kw):
+        row,failures = fuzz.fuzz_target(name, n, seed=3, **kw)
+        test_eq(row['inputs'], row['accepted']+row['refused']+row['tracebacks']+row['hangs'])
+        return row,failures
+    code = '''if 1:
+    import os, signal, time
+    from stereo_kd import fuzz
+    n = iter(range(99))
+    def reads(folder, path):
+        k = next(n) # the valid file is read first, in each process
+        if k==2: raise KeyError('x')
+        if k==4: {end}
+    fuzz.TARGETS['calibrations'] = fuzz.TARGETS['calibrations']._replace(read=reads)
+    fuzz.work(*{args}, {out})'''
+    if os.name=='posix':
+        row,failures = of('calibrations', 12)
+        test_eq([row['reader'],row['tracebacks'],row['hangs'],failures], ['calibrations',0,0,[]])
+        assert row['refused']>0 and not row['peak_mib']>500
+        end,out = os.pipe()
+        fuzz.work('calibrations', 3, 5, 7, out) # the same in this process
+        with os.fdopen(end) as lines: test_eq([json.loads(line)[0] for line in lines], [5,6])
+        for end,last in (('os.kill(os.getpid(), signal.SIGKILL)','traceback: the process has died'),
+                         ('signal.pthread_sigmask(signal.SIG_BLOCK, range(1, 60)); time.sleep(99)','hang: no signal was heard')):
+            with mock.patch.object(fuzz, '_code', lambda args,out: code.format(args=args, out=out, end=end)):
+                row,failures = of('calibrations', 4, patience=60 if 'died' in last else 30)
+            test_eq(failures, [(1, "traceback: KeyError: 'x'"),(3, last)])
+
+@pytest.mark.slow
+def test_the_command_writes_a_row_for_each_reader():
+    if os.name=='posix':
+        with tempfile.TemporaryDirectory() as d, redirect_stdout(io.StringIO()) as said:
+            stereo_kd_fuzz(['calibrations','texts'], inputs=10, o=f'{d}/fuzz.csv')
+            head,*rows = (line.split(',') for line in Path(d, 'fuzz.csv').read_text().splitlines())
+        test_eq([r[head.index('reader')] for r in rows], ['calibrations','texts'])
+        test_eq([int(r[head.index('inputs')]) for r in rows], [5,5])
+        assert set(FUZZ_COLUMNS)<set(head) and "'reader': 'texts'" in said.getvalue()
+    test_fail(lambda: stereo_kd_fuzz(['nobody']), contains="unknown target 'nobody'")
+
+def test_readers_are_found_in_the_source():
+    code = '''
+from pathlib import Path
+def direct(path): return Path(path).read_text()
+def second(n, path='a'): return direct(path)
+def named(where): return second(3, path=where)
+def variable(a, b):
+    x,y = Path(a)/'c',b
+    with open(x) as f: return f.read()
+def loop(files): return [open(f) for f in files]
+def table(name, path): return readers[name](path)
+readers = dict(direct=direct, second=second)
+def written(path): open(path, 'w').write('x')
+def number(path:int): return direct(path)
+def other(path): return len(path)
+def _hidden(path): return direct(path)
+def through_hidden(path): return _hidden(path)
+class Lazy:
+    def __init__(self, folder, n): self.folder,self.n = Path(folder),n
+    def load(self): return direct(self.folder/'x')
+    def named(self, name): return list(Path(name).glob('*'))
+@patch
+def more(self:Lazy, file): return second(1, file)
+def by_method(lazy, file): return lazy.more(file)
+'''
+    with tempfile.TemporaryDirectory() as d:
+        (Path(d)/'a.py').write_text(code)
+        found = {(f'{o}.' if o else '')+n: v for (_,o,n),v in file_readers(d).items()}
+    functions = dict(direct=['path'], second=['path'], named=['where'], variable=['a'], loop=['files'], through_hidden=['path'],
+                     by_method=['file'])
+    test_eq(found, functions|{'table':['path'], 'Lazy.__init__':['folder'], 'Lazy.named':['name'], 'Lazy.more':['file']})
+
+@pytest.mark.slow
+def test_every_reader_has_a_target():
+    from stereo_kd.fuzz import TARGETS, Bench, called, file_readers # of the module: the notebook's are in `__main__`
+    readers = file_readers(Path(stereo_kd.__file__).parent)
+    for known in (('data.io','','read_image'), ('models.zoo','','load_model'), ('train.cache','CachedTeacher','__init__'),
+                  ('data.loaders','StereoDataLoaders','from_kitti2015'), ('deploy.speed','','stereo_bench')): assert known in readers, known
+    with tempfile.TemporaryDirectory() as d:
+        reached = set().union(*(called(Bench(name, d).warm) for name in TARGETS))
+    missing = [k for k in readers if k[0]!='fuzz' and (k[0], k[1] if k[2]=='__init__' else k[2]) not in reached]
+    assert not missing, f'no target of nbs/88_fuzz.ipynb calls {missing}'
+    assert ('core','pad_to') in called(lambda: stereo_kd.core.pad_to(torch.ones(1,1,3,3), 4))
+
+def test_the_kept_run_is_clean():
+    from stereo_kd.testing import find_rows, project_root
+    rows = find_rows('data/results/fuzz.csv', dict(exp='fuzz'), project_root())
+    assert min(int(r['inputs']) for r in rows)>0
+    assert {r['reader'] for r in rows}==set(TARGETS)
+    for r in rows: test_eq([r['tracebacks'],r['hangs'],float(r['peak_mib'])<500], ['0','0',True])
