@@ -9,7 +9,7 @@ __all__ = ['NUMBERS', 'WORDS', 'VALUES', 'DAMAGES', 'CPU_SECONDS', 'SECONDS', 'T
            'called']
 
 # %% ../nbs/88_fuzz.ipynb #8df51272
-import ast, io, json, math, os, random, re, select, shutil, signal, subprocess, sys, tempfile, threading, warnings, zlib
+import ast, csv, hashlib, io, json, math, os, random, re, select, shutil, signal, subprocess, sys, tempfile, threading, warnings, zlib
 from collections import Counter, defaultdict
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from functools import lru_cache
@@ -34,10 +34,12 @@ from .data.kitti import kitti2012, kitti2015
 from .data.loaders import StereoDataLoaders
 from .data.middlebury import middlebury, read_calib
 from .data.sceneflow import sceneflow
+from .data.scenes import MAGIC, KeptScenes, ScenePairs, keep_scenes, read_views
 from .deploy import export, speed
 from .evaluation.evaluate import (
     evaluate, evaluate_frames, from_folder, open_pairs, real_pairs, stereo_eval)
 from .inference.predict import predict, predict_file, stereo_predict, to_image, write_ply
+from .models.madis import load_pretrained
 from .models.zoo import create_model, load_model, publish, read_card, save_model
 from .train.cache import CachedTeacher
 from .train.learner import StateCallback, fit, last_good, stereo_learner
@@ -105,9 +107,10 @@ def _json(data, i, v, other):
 
 # %% ../nbs/88_fuzz.ipynb #9adefc31
 def _seal(data, i, v, other):
-    "Give the chunks of a PNG the checksums of what they hold now, so that the damage gets as far as the decoder"
-    if data[:4]!=b'\x89PNG': return _flip(data, i, v, other)
+    "Give a PNG or a kept pair the checksums of what it holds now, so that the damage gets as far as the decoder"
     out,at = bytearray(_flip(data, i, v, other)),8
+    if data[:8]==MAGIC: return MAGIC+hashlib.sha256(out[40:]).digest()+bytes(out[40:])
+    if data[:4]!=b'\x89PNG': return bytes(out)
     while at+12<=len(out):
         end = at+8+int.from_bytes(out[at:at+4], 'big')
         out[end:end+4] = zlib.crc32(out[at+4:end]).to_bytes(4, 'big')[:max(len(out)-end, 0)]
@@ -268,7 +271,7 @@ vmin=2
 vmax=45
 """
 
-@target('calibrations', lambda folder: (folder/'calib.txt').write_text(CALIBRATION))
+@target('calibrations', lambda folder: (folder/'calib.txt').write_text(CALIBRATION), 2)
 def _(folder, path): read_calib(path)
 
 def _write_texts(folder):
@@ -276,7 +279,7 @@ def _write_texts(folder):
     save_run(folder, 'x', [dict(network='a', epe=1.5)], file='run', seed=3)
     claim(folder, dict(seed=0, size=[32,64]), 'a stage')
 
-@target('texts', _write_texts)
+@target('texts', _write_texts, 2)
 def _(folder, path):
     read_text(path)
     if path.name=='split.txt':
@@ -299,7 +302,19 @@ def _(folder, path):
     read_card(path)
     load_model(path)
 
-@target('publishing', _write_checkpoints, .1)
+def _write_pretrained(folder):
+    save_file(_untrained().state_dict(), folder/'crocov2.safetensors')
+
+@lru_cache
+def _untrained():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return create_model('madis', size='tiny', max_disp=48)
+
+@target('pretrained', _write_pretrained, .2)
+def _(folder, path): load_pretrained(_untrained(), path)
+
+@target('publishing', _write_checkpoints, .3)
 def _(folder, path):
     with tempfile.TemporaryDirectory() as d: publish(path, 'tiny', 'for tests', d)
 
@@ -383,6 +398,15 @@ def _(folder, path):
     for mask in ('all','noc'): _read_all(sceneflow(folder, mask=mask, **how))
     StereoDataLoaders.from_sceneflow(folder, device='cpu', **how).train.dataset[0]
 
+def _kept(folder): return keep_scenes(ScenePairs(2, (32,64), 1), folder)
+
+@target('kept_scenes', _kept)
+def _(folder, path):
+    if path.suffix=='.pair': read_views(path)
+    KeptScenes(folder).batch([0,1])
+    _kept(folder)
+    StereoDataLoaders.from_scenes(2, 1, (32,64), bs=2, folder=folder, device='cpu').train.one_batch()
+
 def _write_pairs(folder):
     for k in range(3): _write_scene(folder, f'left/{k}.png', f'right/{k}.png', f'disp/{k}.pfm', k=k)
 
@@ -432,23 +456,29 @@ def _write_stages(folder):
     for name in ('a','b'): _stage(folder/name)
     fit(stereo_learner(_loaders(), _fresh(), precision='fp32'), 1, folder=folder/'half')
 
-@target('stages', _write_stages, .1)
+def _plan(folder):
+    one = Step('dtpnet_lite', epochs=1)
+    return Plan(dict(d=one, e=one, f=Step('d+e')), folder, lambda pairs,seed: _loaders(),
+                args=dict(dtpnet_lite=tiny_network().spec['args']))
+
+@target('stages', _write_stages, .2)
 def _(folder, path):
     _stage(run_folder(folder/'a', shared=True))
     average_weights([folder/'a',folder/'b'], folder/'mean')
     fit(stereo_learner(_loaders(), _fresh(), precision='fp32'), 1, folder=folder/'half')
-    one = Step('dtpnet_lite', epochs=1)
-    plan = Plan(dict(a=one, b=one, c=Step('a+b')), folder, lambda pairs,seed: _loaders())
-    plan.kept('a')
-    plan.make('b')
     put_aside(folder/'mean')
+
+@target('plans', lambda folder: _plan(folder).make('f'), .2)
+def _(folder, path):
+    _plan(folder).kept('d')
+    _plan(folder).make('f')
 
 def _prune(folder):
     set_seed(0)
     prune_stages(_fresh(), _loaders(), 1, folder, .3, calibrate=1, pruning=dict(round_to=1),
                  learner=dict(precision='fp32'))
 
-@target('prunings', _prune, .01)
+@target('prunings', _prune, .05)
 def _(folder, path): _prune(folder)
 
 # %% ../nbs/88_fuzz.ipynb #06f5e1b6
@@ -456,7 +486,7 @@ def _write_pair(folder):
     _write_scene(folder, 'left.png', 'right.png')
     save_model(tiny_network(), folder/'tiny.safetensors')
 
-@target('predictions', _write_pair, .3)
+@target('predictions', _write_pair)
 def _(folder, path):
     left,right = folder/'left.png',folder/'right.png'
     predict(tiny_network(), left, right)
@@ -464,7 +494,7 @@ def _(folder, path):
         predict_file(left, right, f'{d}/a.npy', folder/'tiny.safetensors', device='cpu')
         write_ply(f'{d}/a.ply', np.ones((32,64)), left, 100., .1)
 
-@target('predict_command', _write_pair, .3)
+@target('predict_command', _write_pair)
 def _(folder, path):
     with tempfile.TemporaryDirectory() as d:
         stereo_predict(f'{folder}/left.png', f'{folder}/right.png', o=f'{d}/a.png', model=f'{folder}/tiny.safetensors',
@@ -475,7 +505,7 @@ def _write_evaluation(folder):
     for k in range(3): write_disparity(folder/f'est/{k}.pfm', np.full((32,64), 7, np.float32))
     save_model(tiny_network(), folder/'tiny.safetensors')
 
-@target('evaluations', _write_evaluation, .3)
+@target('evaluations', _write_evaluation, .5)
 def _(folder, path):
     pairs = open_pairs('folder', folder)
     evaluate_frames(from_folder(folder/'est'), pairs)
@@ -491,7 +521,7 @@ def _(folder, path):
 # %% ../nbs/88_fuzz.ipynb #57a241b3
 def _no_graph(net, size, tail): raise SystemExit(0) # everything has been read
 
-@target('export_command', _write_pair, .3)
+@target('export_command', _write_pair)
 def _(folder, path):
     left,right = folder/'left.png',folder/'right.png'
     with mock.patch.object(export, '_graph', _no_graph), tempfile.TemporaryDirectory() as d:
@@ -502,7 +532,7 @@ def _(folder, path):
             except SystemExit as e:
                 if e.code: raise
 
-@target('bench_command', lambda folder: save_model(tiny_network(), folder/'tiny.safetensors'), .1)
+@target('bench_command', lambda folder: save_model(tiny_network(), folder/'tiny.safetensors'), .2)
 def _(folder, path):
     top = dict(matmul_gmacs=1., copy_gbs=1.)
     with mock.patch.object(speed, 'roofline', lambda: top):
@@ -521,7 +551,7 @@ def _write_graph(folder):
     made = helper.make_model(graph, opset_imports=[helper.make_opsetid('', 18)], ir_version=9)
     (folder/'tiny.onnx').write_bytes(made.SerializeToString())
 
-@target('graphs', _write_graph, .1)
+@target('graphs', _write_graph, .4)
 def _(folder, path):
     for name in export.installed_runtimes(): export.runtimes[name](path, threads=1)
     export.parity(tiny_network(), path, _images(1))
@@ -542,7 +572,7 @@ def _write_project(folder):
     testing.write_readme(folder)
     testing.write_tests(folder)
 
-@target('project', _write_project, .5)
+@target('project', _write_project)
 def _(folder, path):
     testing.find_rows('data/r.csv', {}, folder)
     testing.one_row('data/r.csv', folder, network='x')
@@ -704,28 +734,36 @@ class _Short(Param):
     "An option with one dash"
     pre = '-'
 
+def _earlier(path, seed):
+    "Rows of an earlier run with the same inputs, by reader; those in which something failed are to be made again"
+    if not path or not Path(path).exists(): return {}
+    rows = csv.DictReader(io.StringIO(read_text(path), newline=''))
+    return {r['reader']:r for r in rows if [r.get(k) for k in ('seed','tracebacks','hangs')]==[str(seed),'0','0']}
+
 @call_parse
 def stereo_kd_fuzz(
     readers:Param("targets; all if none is named", str, nargs='*')=(),
     inputs:int=1000, # in all
     seed:int=0,      # of the inputs
-    o:_Short("csv file to write", str)=None,
+    o:_Short("csv file to write; what it has already is not done again", str)=None,
 ):
     "Try damaged files on everything that reads one, and count what becomes of them"
     chosen = {n:pick(TARGETS, n, 'target') for n in readers or TARGETS}
-    whole,rows,failed = sum(t.share for t in chosen.values()),[],[]
+    whole,rows,failed = sum(t.share for t in chosen.values()),_earlier(o, seed),0
     for name,t in chosen.items():
-        row,failures = fuzz_target(name, math.ceil(inputs*t.share/whole), seed)
-        rows.append(row)
-        failed += [f'{name} {k}: {text}' for k,text in failures]
-        print({k:row[k] for k in (*FUZZ_COLUMNS,'peak_mib')}, flush=True)
-        if o: write_rows(rows, o, FUZZ_COLUMNS)
-    for line in failed: print(line)
+        n = math.ceil(inputs*t.share/whole)
+        if int(rows.get(name, {}).get('inputs', 0))<n:
+            rows[name],failures = fuzz_target(name, n, seed)
+            failed += len(failures)
+            for k,text in failures: print(f'{name} {k}: {text}')
+            if o: write_rows([rows[k] for k in TARGETS if k in rows], o, FUZZ_COLUMNS)
+        print({k:rows[name][k] for k in (*FUZZ_COLUMNS,'peak_mib')}, flush=True)
     if failed: sys.exit(1)
+
 
 # %% ../nbs/88_fuzz.ipynb #fe0b8227
 OPENERS = {'open','read_text','read_bytes','iterdir','glob','rglob','scandir','listdir','safe_open','load_file',
-           'open_memmap','imread','ZipFile','InferenceSession','read_model'} # of Python and of the libraries used here
+           'open_memmap','imread','load','fromfile','loadtxt','read_csv','ZipFile','InferenceSession','read_model'} # of Python and of the libraries used here
 WRITERS = {'atomic_write'} # looks only for what it left itself
 NO_PATHS = {'int','float','bool','dict','Tensor','np.ndarray','nn.Module','torch.nn.Module','StereoNet','PairFiles'}
 
@@ -804,10 +842,35 @@ def _spread(known, flows):
     return known
 
 # %% ../nbs/88_fuzz.ipynb #a4e5b531
+def _ancestry(modules):
+    "Class -> names of classes above and below it, itself included"
+    up = {o.name:{o.name,*(getattr(b, 'id', '') for b in o.bases)} for t in modules.values() for o in t.body
+          if isinstance(o, ast.ClassDef)}
+    for _ in up: up = {c:set().union(*(up.get(b, {b}) for b in above)) for c,above in up.items()}
+    return {c:{d for d in up if d in up[c] or c in up[d]} for c in up}
+
+def _imported(modules):
+    "Module -> what it imports by name -> the module of this package that it comes from"
+    def home(module, o):
+        if not o.level: return (o.module or '').partition('.')[2]
+        return '.'.join([*module.split('.')[:-o.level], *([o.module] if o.module else [])])
+    return {m:{a.asname or a.name: home(m, o) for o in ast.walk(tree) if isinstance(o, ast.ImportFrom) for a in o.names}
+            for m,tree in modules.items()}
+
+def _fits(call, r):
+    "Whether a routine takes as many arguments as a call gives, and of these names"
+    a = r.node.args
+    if any(isinstance(g, ast.Starred) for g in call.args) or any(k.arg is None for k in call.keywords): return True
+    if len(call.args)>len(r.params)-len(a.kwonlyargs) and not a.vararg: return False
+    return bool(a.kwarg) or {k.arg for k in call.keywords}<=set(r.params)
+
+
+# %% ../nbs/88_fuzz.ipynb #9ee7b4be
 class _Library:
     "Routines of a package, and which of them a call may mean"
     def __init__(self, modules):
         self.every = list(_routines(modules))
+        self.kin,self.imported = _ancestry(modules),_imported(modules)
         self.functions,self.methods = defaultdict(list),defaultdict(list)
         for r in self.every:
             if r.owner: self.methods[r.name].append(r)
@@ -815,15 +878,20 @@ class _Library:
         tops = [p for tree in modules.values() for o in tree.body if isinstance(o, ast.Assign) for p in _flows(o)]
         self.tables = _spread({n:{n} for n in self.functions}, tops) # dicts of functions too
 
-    def meant(self, call, local, module):
-        "Routines that a call in a module may mean; `local` has functions by the name of a variable"
-        if isinstance(call.func, ast.Attribute):
-            name = call.func.attr
-            if name.startswith('__') or name=='forward': return []
-            return self.methods.get(name) or self.functions.get(name, [])
-        names = {f for n in _names(call.func) for f in local.get(n, ())}
-        found = [r for f in names for r in self.functions.get(f, ())]
-        return [r for r in found if r.module==module] or found
+    def meant(self, call, local, within):
+        "Routines that a call in a routine may mean; `local` has functions by the name of a variable"
+        name,of = getattr(call.func, 'attr', ''),getattr(getattr(call.func, 'value', None), 'id', '')
+        homes = self.imported[within.module]
+        if name.startswith('__') or name=='forward': return []
+        if name:
+            found = self.methods.get(name, [])+(self.functions.get(name, []) if of in homes else [])
+            own = [r for r in found if of=='self' and r.owner in self.kin.get(within.owner, ())]
+            return [r for r in own or found if _fits(call, r)]
+        found = []
+        for f in {f for n in _names(call.func) for f in local.get(n, ())}:
+            every = self.functions.get(f, [])
+            found += [r for r in every if r.module==homes.get(f, within.module)] or every
+        return [r for r in found if _fits(call, r)]
 
     def look(self, r):
         "A routine with where its variables come from, which functions they are, and its calls"
@@ -832,6 +900,7 @@ class _Library:
         taint = _spread({p:{p} for p in r.paths}|{n:{n} for n in own if n.startswith('self.')}, flows)
         local = _spread({n:self.tables[n] for n in own-set(r.params) if n in self.tables}, flows)
         return r,taint,local,[c for c in ast.walk(r.node) if isinstance(c, ast.Call)]
+
 
 # %% ../nbs/88_fuzz.ipynb #25fbc72e
 def _opened(call):
@@ -856,7 +925,7 @@ def _reads(library):
         for r,taint,local,calls in seen:
             given = [e for c in calls for e in _opened(c)]
             for c in calls:
-                for callee in library.meant(c, local, r.module):
+                for callee in library.meant(c, local, r):
                     if reads[callee[:3]]: given += _passed(c, callee, reads[callee[:3]])
             reads[r[:3]] |= {p for e in given for n in _names(e) if n in taint for p in taint[n]}
             if r.owner and r.name=='__init__': # what its methods read of `self` was given to the constructor

@@ -19,7 +19,7 @@ from stereo_kd.kernels.raycast import shape_rows, bundle, make_grid, trace, trac
 from stereo_kd.kernels.raycast import project_points, rays
 from stereo_kd.kernels.raycast import mip_map, surfaces, ambient, add_light, add_sky, leaving, mirrored
 import matplotlib.pyplot as plt
-import cv2, os, tempfile, time
+import cv2, json, os, tempfile, time
 from fastcore.test import *
 from IPython.display import Image as Picture
 from stereo_kd.data.synthetic import SyntheticPairs
@@ -428,3 +428,10 @@ def test_damaged_files_are_named_and_made_again():
         test_fail(lambda: KeptScenes(Path(folder)/'none'), contains='holds no kept pairs')
         (Path(folder)/'made_from.json').write_text('{"seed": 2, "without": []}')
         test_fail(lambda: KeptScenes(folder), exc=ValueError, contains='made_from.json is damaged: it has no generator, size')
+        whole = dict(size=[32,64], seed=2, without=[], generator='x')
+        for wrong in (dict(seed='2'), dict(size=None), dict(without=['x']), dict(without=[[3]]), dict(generator=3)):
+            (Path(folder)/'made_from.json').write_text(json.dumps(whole|wrong))
+            test_fail(lambda: KeptScenes(folder), exc=ValueError, contains=f'made_from.json is damaged: {[*wrong][0]} is')
+        for size in ([64,32],['x'],[1e300,{}]):
+            (Path(folder)/'made_from.json').write_text(json.dumps(whole|dict(size=size)))
+            test_fail(lambda: KeptScenes(folder).render([1]), exc=ValueError, contains='0000001.pair is (32, 64), the others are')

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 from torch.nn.utils.fusion import fuse_conv_bn_eval
-from stereo_kd.core import atomic_write, check_output, format_table, normalize, one_line, parse_size, pick
+from stereo_kd.core import atomic_write, check_file, check_output, format_table, normalize, one_line, parse_size, pick
 from stereo_kd.data.synthetic import SyntheticPairs
 from stereo_kd.models.base import StereoNet, get_map
 from stereo_kd.models.regression import soft_argmax, upsample_scores

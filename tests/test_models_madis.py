@@ -5,7 +5,7 @@ from fastcore.basics import patch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn, Tensor
-from stereo_kd.core import pick
+from stereo_kd.core import check_file, pick
 from stereo_kd.models.base import StereoNet
 from stereo_kd.models.vit import Decoder, Encoder, hidden_tokens, init_transformer, patchify
 import matplotlib.pyplot as plt
@@ -144,3 +144,5 @@ def test_pretrained_weights():
         Path(f'{d}/b.pth').write_bytes(b'PK pickled')
         said('b.pth is not a safetensors file', f'{d}/b.pth')
         said('there is no file', f'{d}/c.pth')
+        Path(f'{d}/e').symlink_to('/dev/zero') # would be read without end
+        said('e is a device or a pipe', f'{d}/e')

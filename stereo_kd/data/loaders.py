@@ -85,8 +85,9 @@ def every_fifth(
     "A split for data sets that publish none"
     n = len(pairs)
     if n<2:
+        where = f" ({pairs.files[0].left})" if n else ''
         raise ValueError(
-            f"{pairs.name or 'this data set'} has {n} pair{'s'*(n!=1)} with truth: too few to train "
+            f"{pairs.name or 'this data set'} has {n} pair{'s'*(n!=1)} with truth{where}: too few to train "
             f"on some and validate on others")
     valid = range(4, n, 5) if n>4 else [n-1]
     return pairs.subset([i for i in range(n) if i not in valid]),pairs.subset(valid)

@@ -1709,6 +1709,16 @@ def read_views(
         raise ValueError(f"{path} is no kept pair: {e}; keep_scenes makes it again") from None
 
 # %% ../../nbs/10_data.scenes.ipynb #2c2134a3
+def _recipe(path):
+    "Arguments of `ScenePairs` that kept pairs were made with, and the generator's fingerprint, checked"
+    made,kinds = read_json(path),dict(size=list, seed=int, without=list, generator=str)
+    if lacks := kinds.keys()-made.keys():
+        raise ValueError(f"{path} is damaged: it has no {', '.join(sorted(lacks))}")
+    wrong = [k for k,kind in kinds.items() if not isinstance(made[k], kind)]
+    wrong += [k for k in ('without',) if k not in wrong and not set(map(str, made[k]))<=set(SCENE_INGREDIENTS)]
+    if wrong: raise ValueError(f"{path} is damaged: {wrong[0]} is {str(made[wrong[0]])[:60]!r}")
+    return made
+
 class KeptScenes(ScenePairs):
     "Pairs that lie on disk, photographed anew in each epoch"
     def __init__(self,
@@ -1725,15 +1735,17 @@ class KeptScenes(ScenePairs):
             missing = next(i for i,f in enumerate(files) if f!=self.file(i))
             raise ValueError(f"{self.file(missing)} is missing; keep_scenes makes it again")
         if max_disp>256: raise ValueError(f"max_disp must be at most 256 for kept pairs, got {max_disp}")
-        made = read_json(made_from)
-        if lacks := {'size','seed','without','generator'}-set(made):
-            raise ValueError(f"{made_from} is damaged: it has no {', '.join(sorted(lacks))}")
+        made = _recipe(made_from)
         if n is not None and not 0<n<=len(files):
             raise ValueError(f"n must be 1 to {len(files)}, the pairs that {folder} holds, got {n}")
         self.generator = made['generator'] # fingerprint; where the pairs lie changes nothing
         super().__init__(n or len(files), made['size'], made['seed'], max_disp, occluded, made['without'])
     def file(self, index): return self._folder/f'{index:07d}.pair'
-    def views(self, index, occlusion=False): return read_views(self.file(index%self.n))
+    def views(self, index, occlusion=False):
+        file = self.file(index%self.n)
+        found = read_views(file)
+        if found.disp.shape!=self.size: raise ValueError(f"{file} is {found.disp.shape}, the others are {self.size}")
+        return found
 
 # %% ../../nbs/10_data.scenes.ipynb #c875db20
 def _intact(path):

@@ -17,7 +17,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 from torch.nn.utils.fusion import fuse_conv_bn_eval
-from ..core import atomic_write, check_output, format_table, normalize, one_line, parse_size, pick
+from ..core import atomic_write, check_file, check_output, format_table, normalize, one_line, parse_size, pick
 from ..data.synthetic import SyntheticPairs
 from ..models.base import StereoNet, get_map
 from ..models.regression import soft_argmax, upsample_scores
@@ -90,6 +90,16 @@ def _signal_stack_kept():
         if call: call(before, None)
 
 # %% ../../nbs/85_deploy.export.ipynb #1361c4b6
+@contextmanager
+def _named(path, runtime):
+    "Let a runtime say in one sentence, with the name of the file, what is wrong with a graph"
+    try: yield
+    except MemoryError: raise
+    except Exception as e: # the runtimes have kinds of errors of their own
+        if isinstance(e, ValueError) and str(path) in str(e): raise
+        said = (str(e).strip().splitlines() or [type(e).__name__])[-1]
+        raise ValueError(f"{path} is no graph that {runtime} can run on these images: {said[:300]}") from None
+
 def onnxruntime_session(
     path,             # an ONNX file
     threads:int=None, # as torch has, if None
@@ -99,8 +109,11 @@ def onnxruntime_session(
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or torch.get_num_threads()
     options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(str(path), options, providers=['CPUExecutionProvider'])
-    return lambda left,right: session.run(None, dict(left=left, right=right))[0]
+    with _named(path, 'onnxruntime'):
+        session = onnxruntime.InferenceSession(str(check_file(path)), options, providers=['CPUExecutionProvider'])
+    def run(left, right):
+        with _named(path, 'onnxruntime'): return session.run(None, dict(left=left, right=right))[0]
+    return run
 
 # %% ../../nbs/85_deploy.export.ipynb #10062c98
 def _ends_of_full_resolution(model):
@@ -132,18 +145,19 @@ def openvino_session(
     import openvino
     core = openvino.Core()
     options = dict(INFERENCE_NUM_THREADS=threads or torch.get_num_threads(), PERFORMANCE_HINT='LATENCY')
-    model = core.read_model(str(path))
-    parts = [model] if precision=='f32' else _cut(model)
-    precisions = ('f32',precision)[-len(parts):]
-    with _signal_stack_kept():
+    with _named(path, 'openvino'), _signal_stack_kept():
+        model = core.read_model(str(check_file(path)))
+        parts = [model] if precision=='f32' else _cut(model)
+        precisions = ('f32',precision)[-len(parts):]
         parts = [
             core.compile_model(m, 'CPU', options|dict(INFERENCE_PRECISION_HINT=p))
             for m,p in zip(parts, precisions, strict=True)]
     def run(*arrays):
-        for part in parts:
-            between = part is not parts[-1] # what goes from one part to the next needs no copy
-            arrays = list(part(list(arrays), share_outputs=between).values())
-        return arrays[0]
+        with _named(path, 'openvino'):
+            for part in parts:
+                between = part is not parts[-1] # what goes from one part to the next needs no copy
+                arrays = list(part(list(arrays), share_outputs=between).values())
+            return arrays[0]
     return run
 
 # %% ../../nbs/85_deploy.export.ipynb #9c1c55b4
@@ -166,8 +180,10 @@ def parity(
     left,right = (v.float().cpu() for v in pair)
     with torch.no_grad(): want = net(left, right).disparity[-1]
     for n in installed_runtimes() if names is None else names:
-        out = torch.from_numpy(np.asarray(pick(runtimes, n, 'runtime')(path)(left.numpy(), right.numpy())))
-        off = ((out if tail=='plain' else net.disparity(out, left.shape[-2:]))-want).abs()
+        session = pick(runtimes, n, 'runtime')(path)
+        with _named(path, n):
+            out = torch.from_numpy(np.asarray(session(left.numpy(), right.numpy())))
+            off = ((out if tail=='plain' else net.disparity(out, left.shape[-2:]))-want).abs()
         over = (off>.1).float().mean().item()
         rows.append(dict(runtime=n, max_px=off.max().item(), mean_px=off.mean().item(), over_0_1=over))
     return rows

@@ -12,7 +12,7 @@ from fastcore.basics import patch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn, Tensor
-from ..core import pick
+from ..core import check_file, pick
 from .base import StereoNet
 from .vit import Decoder, Encoder, hidden_tokens, init_transformer, patchify
 
@@ -166,7 +166,7 @@ def confidence(self:MaDis,
 BACKBONE = ('encoder.','embed.','mask_token','decoder.','reconstruct.')
 
 def _read_tensors(path):
-    try: return load_file(path)
+    try: return load_file(check_file(path))
     except FileNotFoundError: raise ValueError(f"there is no file {path}") from None
     except (SafetensorError, OSError) as e:
         raise ValueError(
