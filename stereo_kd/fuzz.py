@@ -5,14 +5,16 @@
 # %% auto #0
 __all__ = ['NUMBERS', 'WORDS', 'VALUES', 'DAMAGES', 'CPU_SECONDS', 'SECONDS', 'TARGETS', 'CALIBRATION', 'NATURES', 'FUZZ_COLUMNS',
            'OPENERS', 'WRITERS', 'NO_PATHS', 'Damage', 'damaged', 'Hang', 'Outcome', 'alarm', 'attempt', 'Target',
-           'target', 'tiny_network', 'become', 'Bench', 'work', 'fuzz_target', 'stereo_kd_fuzz', 'file_readers',
+           'target', 'tiny_network', 'become', 'Bench', 'work', 'fuzz_targets', 'stereo_kd_fuzz', 'file_readers',
            'called']
 
 # %% ../nbs/88_fuzz.ipynb #8df51272
-import ast, csv, hashlib, io, json, math, os, random, re, select, shutil, signal, subprocess, sys, tempfile, threading, warnings, zlib
+import ast, csv, hashlib, io, json, math, os, random, re, select, shutil, signal, subprocess, sys, tempfile
+import threading, warnings, zlib
 from collections import Counter, defaultdict
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from functools import lru_cache
+from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 from unittest import mock
@@ -236,7 +238,7 @@ def _write_images(folder):
     Image.fromarray(np.dstack([rgb,rgb[...,0]])).save(folder/'alpha.tiff')
     Image.fromarray(rgb[...,0]>99).save(folder/'bits.png')
 
-@target('images', _write_images, 4)
+@target('images', _write_images, 5)
 def _(folder, path):
     read_image(path)
     read_pixels(path)
@@ -253,7 +255,7 @@ def _write_disparities(folder):
     for name in ('eight.png','eight.pgm'): _put(folder/name, disp.astype(np.uint8))
     _put(folder/'float.tiff', np.nan_to_num(disp))
 
-@target('disparities', _write_disparities, 4)
+@target('disparities', _write_disparities, 5)
 def _(folder, path):
     read_bytes(path)
     if path.suffix=='.pfm': read_pfm(path)
@@ -271,7 +273,7 @@ vmin=2
 vmax=45
 """
 
-@target('calibrations', lambda folder: (folder/'calib.txt').write_text(CALIBRATION), 2)
+@target('calibrations', lambda folder: (folder/'calib.txt').write_text(CALIBRATION), 3)
 def _(folder, path): read_calib(path)
 
 def _write_texts(folder):
@@ -279,7 +281,7 @@ def _write_texts(folder):
     save_run(folder, 'x', [dict(network='a', epe=1.5)], file='run', seed=3)
     claim(folder, dict(seed=0, size=[32,64]), 'a stage')
 
-@target('texts', _write_texts, 2)
+@target('texts', _write_texts, 3)
 def _(folder, path):
     read_text(path)
     if path.name=='split.txt':
@@ -297,7 +299,7 @@ def _write_checkpoints(folder):
     other = create_model('tsnnet_teacher', max_disp=48, blocks=(1,1,1,1), hourglasses=1)
     save_model(other, folder/'teacher.safetensors')
 
-@target('checkpoints', _write_checkpoints, 3)
+@target('checkpoints', _write_checkpoints, 2)
 def _(folder, path):
     read_card(path)
     load_model(path)
@@ -549,12 +551,12 @@ def _write_graph(folder):
              helper.make_node('Conv', ['d','w'], ['scores'], strides=[4,4])]
     graph = helper.make_graph(nodes, 'tiny', [ports['left'],ports['right']], [ports['scores']], [weight])
     made = helper.make_model(graph, opset_imports=[helper.make_opsetid('', 18)], ir_version=9)
-    (folder/'tiny.onnx').write_bytes(made.SerializeToString())
+    for name in export.installed_runtimes(): (folder/f'{name}.onnx').write_bytes(made.SerializeToString())
 
 @target('graphs', _write_graph, .4)
 def _(folder, path):
-    for name in export.installed_runtimes(): export.runtimes[name](path, threads=1)
-    export.parity(tiny_network(), path, _images(1))
+    export.runtimes[path.stem](path, threads=1)
+    export.parity(tiny_network(), path, _images(1), [path.stem])
 
 # %% ../nbs/88_fuzz.ipynb #2e15023b
 def _write_project(folder):
@@ -659,31 +661,30 @@ def draw(self:Bench,
 
 # %% ../nbs/88_fuzz.ipynb #fb5554fd
 def work(
-    name:str,   # of a target
-    seed:int,   # of the run
-    first:int,  # number of the first input
-    last:int,   # and of the one after the last
-    out:int,    # file descriptor
+    parts,    # (target, number of its first input, and of the one after the last), each target once
+    seed:int, # of the run
+    out:int,  # file descriptor
 ):
-    "Try inputs of a target, and write a line of JSON for each: number, kind, MiB, text"
+    "Try inputs, and write a line of JSON for each: target, number, kind, MiB, text"
     with os.fdopen(out, 'w') as lines, tempfile.TemporaryDirectory() as d, limit_memory(2**32):
-        bench = Bench(name, d)
-        bench.warm()
-        for k in range(first, last):
-            which,changes = bench.draw(f'{seed} {name} {k}')
-            found = []
-            mib = speed.peak_memory(lambda: found.append(bench.try_one(which, changes)))
-            print(json.dumps([k, found[0].kind, mib, found[0].text[:500]]), file=lines, flush=True)
+        for name,first,last in parts:
+            bench = Bench(name, d)
+            bench.warm()
+            for k in range(first, last):
+                which,changes = bench.draw(f'{seed} {name} {k}')
+                found = []
+                mib = speed.peak_memory(lambda: found.append(bench.try_one(which, changes)))
+                print(json.dumps([name, k, found[0].kind, mib, found[0].text[:500]]), file=lines, flush=True)
 
-def _code(args, out): return f'from stereo_kd.fuzz import work; work(*{args!r}, {out})'
+def _code(parts, seed, out): return f'from stereo_kd.fuzz import work; work({parts!r}, {seed}, {out})'
 
 @contextmanager
-def _worker(*args):
+def _worker(parts, seed):
     "A process that works, and the end of its pipe"
     end,out = os.pipe()
     env = dict(os.environ, OMP_NUM_THREADS='1', MALLOC_MMAP_THRESHOLD_='131072')
     quiet = dict(stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    process = subprocess.Popen([sys.executable, '-c', _code(args, out)], pass_fds=[out], env=env, **quiet)
+    process = subprocess.Popen([sys.executable, '-c', _code(parts, seed, out)], pass_fds=[out], env=env, **quiet)
     os.close(out)
     try: yield end
     finally:
@@ -704,30 +705,39 @@ def _lines(fd, patience):
 # %% ../nbs/88_fuzz.ipynb #c18a9101
 FUZZ_COLUMNS = ('reader','inputs','accepted','refused','tracebacks','hangs') # beside those of core.COLUMNS
 
-def fuzz_target(
-    name:str,    # of `TARGETS`
-    inputs:int,  # how many
-    seed:int=0,  # of the run
-    patience:float=5*SECONDS, # seconds without a line after which a process is given up
-) -> tuple:      # a row, and a list of (number of the input, what went wrong)
-    "Try inputs of a target in processes that may die"
-    counts,failures,k,peak = Counter(),[],0,0.
-    while k<inputs:
-        with _worker(name, seed, k, inputs) as end:
+def _after_one(parts):
+    (name,first,last),*rest = parts
+    return [(name,first+1,last)]*(first+1<last)+rest
+
+def _tried(inputs, seed, patience):
+    "Target, number, kind, MiB and text of each input, whatever becomes of the processes"
+    parts = [(name,0,n) for name,n in inputs.items() if n]
+    while parts:
+        with _worker(parts, seed) as end:
             for line in _lines(end, patience):
                 if not line: break
-                number,kind,mib,text = json.loads(line)
-                k,peak = number+1,max(peak, mib)
-                counts[kind] += 1
-                if kind in ('traceback','hang'): failures.append((number, f'{kind}: {text}'))
-        if k==inputs: break
-        counts['hang' if line is None else 'traceback'] += 1
-        failures.append((k, 'hang: no signal was heard' if line is None else 'traceback: the process has died'))
-        k += 1
-    row = dict(exp='fuzz', reader=name, inputs=inputs, accepted=counts['accepted'], refused=counts['refused'],
-               tracebacks=counts['traceback'], hangs=counts['hang'], peak_mib=round(peak, 1), seed=seed)
-    row['commit'] = commit()
-    return row,failures
+                parts = _after_one(parts)
+                yield json.loads(line)
+        if parts:
+            what = ('hang','no signal was heard') if line is None else ('traceback','the process has died')
+            yield [*parts[0][:2], what[0], 0., what[1]]
+            parts = _after_one(parts)
+
+def fuzz_targets(
+    inputs:dict, # of `TARGETS` -> how many
+    seed:int=0,  # of the run
+    patience:float=5*SECONDS, # seconds without a line after which a process is given up
+):               # for each target in turn: a row, and a list of (number of the input, what went wrong)
+    "Try inputs in a process that may die"
+    for name,tried in groupby(_tried(inputs, seed, patience), key=lambda t: t[0]):
+        counts,failures,peak = Counter(),[],0.
+        for _,k,kind,mib,text in tried:
+            counts[kind],peak = counts[kind]+1,max(peak, mib)
+            if kind in ('traceback','hang'): failures.append((k, f'{kind}: {text}'))
+        row = dict(exp='fuzz', reader=name, inputs=counts.total(), accepted=counts['accepted'], seed=seed)
+        row |= dict(refused=counts['refused'], tracebacks=counts['traceback'], hangs=counts['hang'])
+        yield row|dict(peak_mib=round(peak, 1), commit=commit()),failures
+
 
 # %% ../nbs/88_fuzz.ipynb #186b298e
 class _Short(Param):
@@ -750,20 +760,22 @@ def stereo_kd_fuzz(
     "Try damaged files on everything that reads one, and count what becomes of them"
     chosen = {n:pick(TARGETS, n, 'target') for n in readers or TARGETS}
     whole,rows,failed = sum(t.share for t in chosen.values()),_earlier(o, seed),0
-    for name,t in chosen.items():
-        n = math.ceil(inputs*t.share/whole)
-        if int(rows.get(name, {}).get('inputs', 0))<n:
-            rows[name],failures = fuzz_target(name, n, seed)
-            failed += len(failures)
-            for k,text in failures: print(f'{name} {k}: {text}')
-            if o: write_rows([rows[k] for k in TARGETS if k in rows], o, FUZZ_COLUMNS)
-        print({k:rows[name][k] for k in (*FUZZ_COLUMNS,'peak_mib')}, flush=True)
+    wanted = {n:math.ceil(inputs*t.share/whole) for n,t in chosen.items()}
+    todo = {n:k for n,k in wanted.items() if int(rows.get(n, {}).get('inputs', 0))<k}
+    for row,failures in fuzz_targets(todo, seed):
+        rows[row['reader']] = row
+        for k,text in failures: print(f"{row['reader']} {k}: {text}")
+        print({k:row[k] for k in (*FUZZ_COLUMNS,'peak_mib')}, flush=True)
+        failed += len(failures)
+        if o: write_rows([rows[k] for k in TARGETS if k in rows], o, FUZZ_COLUMNS)
+    print({k:sum(int(rows[n][k]) for n in chosen) for k in FUZZ_COLUMNS[1:]})
     if failed: sys.exit(1)
 
 
 # %% ../nbs/88_fuzz.ipynb #fe0b8227
 OPENERS = {'open','read_text','read_bytes','iterdir','glob','rglob','scandir','listdir','safe_open','load_file',
-           'open_memmap','imread','load','fromfile','loadtxt','read_csv','ZipFile','InferenceSession','read_model'} # of Python and of the libraries used here
+           'open_memmap','imread','load','fromfile','loadtxt','read_csv','ZipFile','InferenceSession',
+           'read_model'} # of Python and of the libraries used here
 WRITERS = {'atomic_write'} # looks only for what it left itself
 NO_PATHS = {'int','float','bool','dict','Tensor','np.ndarray','nn.Module','torch.nn.Module','StereoNet','PairFiles'}
 
@@ -878,28 +890,32 @@ class _Library:
         tops = [p for tree in modules.values() for o in tree.body if isinstance(o, ast.Assign) for p in _flows(o)]
         self.tables = _spread({n:{n} for n in self.functions}, tops) # dicts of functions too
 
-    def meant(self, call, local, within):
-        "Routines that a call in a routine may mean; `local` has functions by the name of a variable"
-        name,of = getattr(call.func, 'attr', ''),getattr(getattr(call.func, 'value', None), 'id', '')
-        homes = self.imported[within.module]
-        if name.startswith('__') or name=='forward': return []
-        if name:
-            found = self.methods.get(name, [])+(self.functions.get(name, []) if of in homes else [])
-            own = [r for r in found if of=='self' and r.owner in self.kin.get(within.owner, ())]
-            return [r for r in own or found if _fits(call, r)]
-        found = []
-        for f in {f for n in _names(call.func) for f in local.get(n, ())}:
-            every = self.functions.get(f, [])
-            found += [r for r in every if r.module==homes.get(f, within.module)] or every
-        return [r for r in found if _fits(call, r)]
 
-    def look(self, r):
-        "A routine with where its variables come from, which functions they are, and its calls"
-        flows = _flows(r.node)
-        own = {n for pair in flows for names in pair for n in names}|_names(r.node)
-        taint = _spread({p:{p} for p in r.paths}|{n:{n} for n in own if n.startswith('self.')}, flows)
-        local = _spread({n:self.tables[n] for n in own-set(r.params) if n in self.tables}, flows)
-        return r,taint,local,[c for c in ast.walk(r.node) if isinstance(c, ast.Call)]
+# %% ../nbs/88_fuzz.ipynb #16fe992f
+@patch
+def meant(self:_Library, call, local, within):
+    "Routines that a call in a routine may mean; `local` has functions by the name of a variable"
+    name,of = getattr(call.func, 'attr', ''),getattr(getattr(call.func, 'value', None), 'id', '')
+    homes = self.imported[within.module]
+    if name.startswith('__') or name=='forward': return []
+    if name:
+        found = self.methods.get(name, [])+(self.functions.get(name, []) if of in homes else [])
+        own = [r for r in found if of=='self' and r.owner in self.kin.get(within.owner, ())]
+        return [r for r in own or found if _fits(call, r)]
+    found = []
+    for f in {f for n in _names(call.func) for f in local.get(n, ())}:
+        every = self.functions.get(f, [])
+        found += [r for r in every if r.module==homes.get(f, within.module)] or every
+    return [r for r in found if _fits(call, r)]
+
+@patch
+def look(self:_Library, r):
+    "A routine with where its variables come from, which functions they are, and its calls"
+    flows = _flows(r.node)
+    own = {n for pair in flows for names in pair for n in names}|_names(r.node)
+    taint = _spread({p:{p} for p in r.paths}|{n:{n} for n in own if n.startswith('self.')}, flows)
+    local = _spread({n:self.tables[n] for n in own-set(r.params) if n in self.tables}, flows)
+    return r,taint,local,[c for c in ast.walk(r.node) if isinstance(c, ast.Call)]
 
 
 # %% ../nbs/88_fuzz.ipynb #25fbc72e

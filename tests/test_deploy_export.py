@@ -98,6 +98,28 @@ subprocess.run(['true']); print('alive')
         done = subprocess.run([sys.executable,'-c',script], capture_output=True, text=True)
         test_eq([done.returncode,done.stdout], [0,'alive\n'])
 
+def test_what_is_no_graph_is_named():
+    import tempfile
+    from pathlib import Path
+    from stereo_kd.deploy.export import _graph
+    if 'onnxruntime' in installed_runtimes():
+        with tempfile.TemporaryDirectory() as d:
+            graph = Path(d)/'a.onnx'
+            net = create_model('dtpnet_lite', max_disp=48).eval()
+            _graph(net, (32,64), 'none').save(graph)
+            pair,other = torch.zeros(2,1,3,32,64),torch.zeros(2,1,3,64,32)
+            whole = graph.read_bytes()
+            for name in installed_runtimes():
+                graph.write_bytes(whole)
+                parity(net, graph, pair, [name])
+                said = lambda text, f=graph: test_fail(lambda: runtimes[name](f), exc=ValueError, contains=f'{f} {text}')
+                test_fail(lambda: parity(net, graph, other, [name]), exc=ValueError, contains=f'a.onnx is no graph that {name} can run on these')
+                for damaged in (whole[:1000],b'','\xb6'.encode('latin1')*99,whole.replace(b'Conv', b'Co2v')):
+                    graph.write_bytes(damaged)
+                    said(f'is no graph that {name} can run')
+                said('is a folder, not a file', Path(d))
+            test_fail(lambda: runtimes['onnxruntime'](f'{d}/b'), exc=OSError, contains='b does not exist')
+
 def test_both_tails_agree_and_a_wrong_graph_is_refused():
     from unittest.mock import patch
     from stereo_kd.deploy import export

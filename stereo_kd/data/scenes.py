@@ -1708,7 +1708,7 @@ def read_views(
     except (ValueError, OSError) as e:
         raise ValueError(f"{path} is no kept pair: {e}; keep_scenes makes it again") from None
 
-# %% ../../nbs/10_data.scenes.ipynb #2c2134a3
+# %% ../../nbs/10_data.scenes.ipynb #33030733
 def _recipe(path):
     "Arguments of `ScenePairs` that kept pairs were made with, and the generator's fingerprint, checked"
     made,kinds = read_json(path),dict(size=list, seed=int, without=list, generator=str)
@@ -1719,6 +1719,8 @@ def _recipe(path):
     if wrong: raise ValueError(f"{path} is damaged: {wrong[0]} is {str(made[wrong[0]])[:60]!r}")
     return made
 
+
+# %% ../../nbs/10_data.scenes.ipynb #2c2134a3
 class KeptScenes(ScenePairs):
     "Pairs that lie on disk, photographed anew in each epoch"
     def __init__(self,

@@ -142,11 +142,12 @@ def openvino_session(
     precision:str='f32', # 'f32', or 'bf16' where the processor multiplies it
 ):                     # function of two arrays -> array
     "Run a graph in OpenVINO on the CPU"
-    import openvino
+    import onnx, openvino
     core = openvino.Core()
     options = dict(INFERENCE_NUM_THREADS=threads or torch.get_num_threads(), PERFORMANCE_HINT='LATENCY')
     with _named(path, 'openvino'), _signal_stack_kept():
-        model = core.read_model(str(check_file(path)))
+        onnx.checker.check_model(str(check_file(path))) # a graph with an unknown operator ends the process in OpenVINO
+        model = core.read_model(str(path))
         parts = [model] if precision=='f32' else _cut(model)
         precisions = ('f32',precision)[-len(parts):]
         parts = [
