@@ -139,6 +139,8 @@ def test_files_to_batches():
         with_workers = StereoDataLoaders.from_folder(d, size=(32,48), bs=2, n_train=8, num_workers=2)
         for a,b in zip(dls.train, with_workers.train, strict=True): test_eq(a[0], b[0])
         test_eq(StereoDataLoaders.sources()['folder'], StereoDataLoaders.from_folder)
+    one = PairFiles([PairFile('views/l.png', 'r', name='a')])
+    test_fail(lambda: every_fifth(one), exc=ValueError, contains='1 pair with truth (views/l.png): too few')
     pairs = PairFiles([PairFile('l', 'r', name=str(i)) for i in range(11)])
     test_eq(
         [[f.name for f in p.files] for p in every_fifth(pairs)],

@@ -96,7 +96,7 @@ def _named(path, runtime):
     try: yield
     except MemoryError: raise
     except Exception as e: # the runtimes have kinds of errors of their own
-        if isinstance(e, ValueError) and str(path) in str(e): raise
+        if isinstance(e, (ValueError,OSError)) and str(path) in str(e): raise
         said = (str(e).strip().splitlines() or [type(e).__name__])[-1]
         raise ValueError(f"{path} is no graph that {runtime} can run on these images: {said[:300]}") from None
 
