@@ -162,8 +162,7 @@ def test_a_plain_wall_shows_its_albedo():
     scene = Set('', b.shapes(), np.array([grey], float), Plan((0,0,0), (0,0,3), UPRIGHT, (.1,.1), 9., light), Dice(0))
     cams,grid = set_cameras(scene, (16,24))
     def seen(scene, shadows=True):
-        s = _see(scene.shapes, grid, *cams.plane())
-        assert isinstance(s, Sight)
+        s = Sight(*_see(scene.shapes, grid, *cams.plane()))
         o,d = rays(grid.bundle, s.u, s.v)
         w = light_up(scene, o+s.t[:,None]*d, shadows)
         assert isinstance(w, World)
