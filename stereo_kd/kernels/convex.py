@@ -195,7 +195,7 @@ def coarse_backward(
             spoil(adj[k], spoilt[0])
             grad[k,y] = adj[k]
 
-# %% ../../nbs/06_kernels.convex.ipynb #f6a6e69b
+# %% ../../nbs/06_kernels.convex.ipynb #afc0b14d
 @njit
 def sharpen(u, v, tau):
     "Weights over the temperature, plus the confidences of the neighbours"
@@ -223,7 +223,7 @@ def combine(u, v, p, M, S, T):
         a,n = u[16*k+p],v[k]
         for c in range(len(M)): _add(_exp2(LOG2E*(a[c]-M[c])), n[c], S, T, c)
 
-# %% ../../nbs/06_kernels.convex.ipynb #b24bf7c2
+# %% ../../nbs/06_kernels.convex.ipynb #97947f10
 @njit
 def convex_forward(
     near,    # (18,h,w) float32, disparities and confidences of the nine neighbours of each cell
@@ -249,7 +249,7 @@ def convex_forward(
             to,j = disp[4*y+p//4],p%4
             for c in range((W-j+3)//4): to[4*c+j] = T[c]
 
-# %% ../../nbs/06_kernels.convex.ipynb #aace8c66
+# %% ../../nbs/06_kernels.convex.ipynb #eb1e39ca
 @njit
 def _parts(u, v, p, M, R, G, tau, gu, gv):
     "Add the gradients for the neighbours, and fill those for the weights, of pixel `p` of each cell"
@@ -274,7 +274,7 @@ def _gradients(g, y, p, M, S, T):
         for c in range(inside): S[c] = a[4*c+j]/S[c]
     S[inside:] = 0
 
-# %% ../../nbs/06_kernels.convex.ipynb #87dc4465
+# %% ../../nbs/06_kernels.convex.ipynb #546e987b
 @njit
 def convex_backward(
     near, weights, # as for `convex_forward`
