@@ -85,12 +85,13 @@ def test_learned_upsampling_is_an_option():
     x,y = torch.randn(2,1,3,45,131)
     for form in ('c2d','correlation'):
         net = DTPnet(48, form, stem=8, width=16, upsample='convex').eval()
-        nn.init.normal_(net.upsample.out.weight, 0, .5) # no longer bilinear
-        nn.init.normal_(net.score.weight, 0, 5.) # and scores that differ from cell to cell
         with torch.no_grad(): out = net(x, y)
-        test_eq([tuple(m.shape) for m in answer_maps(net, out)], [(1,48,12,36),(1,144,12,36)])
-        with torch.no_grad(): bilinear = StereoNet.disparity(net, out.aggregation[-1], (45,131))
-        assert (out.disparity[-1]-bilinear).abs().max()>1 and net.upsample.out in net.bins()
+        scores,weights = answer_maps(net, out)
+        test_eq([tuple(m.shape) for m in (scores,weights)], [(1,48,12,36),(1,144,12,36)])
+        test_eq(out.disparity[-1], net.disparity(scores, (45,131), weights))
+        steep = 30*torch.randn_like(scores)
+        assert (net.disparity(steep, (45,131), weights)-net.disparity(steep, (45,131))).abs().max()>1
+        assert net.upsample.out in net.bins()
     test_eq(len(DTPnet(48, 'c2d').bins()), 2)
 
 def test_correlation_is_a_cosine():
