@@ -85,7 +85,7 @@ notebooks: $(STAMP) | check
 pytest: $(STAMP) | check notebooks
 	@echo "pytest: tests that take times or set threads, alone; then the others on $(WORKERS) workers"
 	@$(BIN)/python -m pytest -q tests -m serial
-	@$(ONE_THREAD) $(BIN)/python -m pytest -q tests -m 'not serial' -n $(WORKERS) --durations=5 --durations-min=1
+	@$(ONE_THREAD) $(BIN)/python -m pytest -q tests -m 'not serial' -n $(WORKERS) --dist worksteal --durations=5 --durations-min=1
 
 prepare: $(STAMP)
 	@$(BIN)/nbdev_clean

@@ -40,7 +40,8 @@ from .data.scenes import MAGIC, KeptScenes, ScenePairs, keep_scenes, read_views
 from .deploy import export, speed
 from .evaluation.evaluate import (
     evaluate, evaluate_frames, from_folder, open_pairs, real_pairs, stereo_eval)
-from .inference.predict import predict, predict_file, stereo_predict, to_image, write_ply
+from .inference.image import to_image
+from .inference.predict import predict, predict_file, stereo_predict, write_ply
 from .models.madis import load_pretrained
 from .models.zoo import create_model, load_model, publish, read_card, save_model
 from .train.cache import CachedTeacher

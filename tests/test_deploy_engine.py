@@ -3,7 +3,7 @@ import os, shutil, tempfile, torch
 from torch import nn
 from fastcore.basics import patch
 from stereo_kd.core import check_pair
-from stereo_kd.deploy.export import AnswerMap, _graph, fold_bn, installed_runtimes, onnxruntime_session, openvino_session, plain_disparity
+from stereo_kd.deploy.export import AnswerMaps, _graph, fold_bn, installed_runtimes, onnxruntime_session, openvino_session, plain_disparity
 from stereo_kd.models.base import StereoOutput
 from stereo_kd.models.layers3d import weights_channels_last
 import matplotlib.pyplot as plt
@@ -12,7 +12,7 @@ from fastcore.test import *
 from stereo_kd.core import fingerprint, format_table
 from stereo_kd.data.synthetic import SyntheticPairs
 from stereo_kd.evaluation.evaluate import evaluate, real_pairs
-from stereo_kd.models.base import StereoNet, get_map
+from stereo_kd.models.base import StereoNet, answer_maps, get_map
 from stereo_kd.models.zoo import create_model, load_model
 from stereo_kd.inference.predict import predict
 import pytest
@@ -61,6 +61,20 @@ def test_engines_give_the_answer_by_name():
         test_close(get_map(out, 'coarse'), want.extras['coarse'], eps=1e-3)
         test_close(out.disparity[-1], want.disparity[-1], eps=1e-3)
         test_eq(out.aggregation, [])
+
+def test_engines_upsample_as_learned():
+    torch.manual_seed(0)
+    net = create_model('dtpnet_lite', max_disp=48, upsample='convex').eval()
+    nn.init.normal_(net.upsample.out.weight, 0, .5) # no longer bilinear
+    x,y = torch.randn(2,2,3,37,70)
+    with torch.no_grad(): want = net(x, y)
+    for name in set(list_engines())-{'compile'}:
+        e,rough = Engine(net, name),'bf16' in name
+        out = e(x, y)
+        for a,b in zip(answer_maps(e, out), answer_maps(net, want)): test_close(a, b, eps=1. if rough else 1e-3)
+        off = (out.disparity[-1]-want.disparity[-1]).abs()
+        assert off.mean()<.5 if rough else off.max()<1e-3, (name, off.max())
+        test_eq(list(out.extras), ['upsample_weights'])
 
 @pytest.mark.slow
 def test_engines_run_a_transformer():

@@ -11,10 +11,10 @@ from torch.nn.modules.conv import _ConvNd
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from stereo_kd.core import atomic_write, check_file, check_output, format_table, normalize, one_line, parse_size, pick
 from stereo_kd.data.synthetic import SyntheticPairs
-from stereo_kd.models.base import StereoNet, get_map
-from stereo_kd.models.regression import soft_argmax, upsample_scores
+from stereo_kd.models.base import StereoNet, answer_maps
+from stereo_kd.models.regression import plain_tail
 from stereo_kd.models.zoo import load_model
-from stereo_kd.inference.predict import to_image
+from stereo_kd.inference.image import to_image
 import tempfile
 from fastcore.test import *
 from pathlib import Path
@@ -28,7 +28,7 @@ def test_folding_changes_nothing():
     x,y = torch.randn(2,1,3,32,48)
     for name,kw in (
         ('dtpnet',dict(stem=8,width=16)), ('dtpnet',dict(cost_volume='c2d',stem=8,width=16)),
-        ('tsnnet_naive',{}), ('tsnnet_student',{}), ('mobilestereonet2d',dict(blocks=(1,1,1,1))),
+        ('dtpnet_lite',dict(upsample='convex')), ('tsnnet_naive',{}), ('tsnnet_student',{}), ('mobilestereonet2d',dict(blocks=(1,1,1,1))),
         ('psmnet',dict(width=8,blocks=(1,1,1,1)))):
         net = create_model(name, max_disp=48, **kw).double()
         for m in net.modules():
@@ -41,8 +41,8 @@ def test_folding_changes_nothing():
         left = sum(isinstance(m, _BatchNorm) for m in folded.modules())
         with torch.no_grad():
             out = [n.eval()(x.double(), y.double(), upto='aggregation') for n in (net,folded)]
-            a,b = (get_map(o, net.answer) for o in out)
-        test_close(a/a.abs().max(), b/a.abs().max(), eps=1e-10)
+            out = zip(*(answer_maps(net, o) for o in out), strict=True)
+        for a,b in out: test_close(a/a.abs().max(), b/a.abs().max(), eps=1e-10)
         assert left<=1, (name,left) # TSNnet: one after a sum, one before a convolution
 
 def test_bf16_spares_the_first_layers():
@@ -58,7 +58,7 @@ def test_bf16_spares_the_first_layers():
         with tempfile.TemporaryDirectory() as d:
             _graph(load_model('dtpnet'), (48,64), 'none').save(d+'/a.onnx')
             core = openvino.Core()
-            want = openvino_session(d+'/a.onnx')(left, right)
+            want, = openvino_session(d+'/a.onnx')(left, right)
             head,rest = _cut(core.read_model(d+'/a.onnx'))
             test_eq([tuple(o.shape) for o in head.outputs], [(1,9,24,32)]*2)
             test_eq(len(rest.inputs), 2)
@@ -71,15 +71,15 @@ def test_bf16_spares_the_first_layers():
                 rounded = core.compile_model(d+'/a.onnx', 'CPU', dict(INFERENCE_PRECISION_HINT='bf16'))
                 whole = openvino_session(d+'/a.onnx')
                 run = openvino_session(d+'/a.onnx', precision='bf16')
-                scores = run(left, right)
+                scores, = run(left, right)
                 copy = scores.copy()
                 run(right, left)
                 assert np.array_equal(scores, copy) # a later call leaves them alone
                 rounded_rest = core.compile_model(rest, 'CPU', dict(INFERENCE_PRECISION_HINT='bf16'))
                 # exact up to the cut
                 test_close(scores, rounded_rest(list(f32[0]([left,right]).values()))[0], eps=1e-4)
-                cases = (lambda p: run(*p), lambda p: rounded(p)[0])
-                off = [np.mean([np.abs(f(p)-whole(*p)).mean() for p in pairs]) for f in cases]
+                cases = (lambda p: run(*p)[0], lambda p: rounded(p)[0])
+                off = [np.mean([np.abs(f(p)-whole(*p)[0]).mean() for p in pairs]) for f in cases]
                 assert off[0]<.9*off[1], off # by a fifth; one wall alone says little
 
 def test_signals_survive_openvino():
@@ -160,16 +160,16 @@ def test_sessions_run_a_graph():
     net = create_model('dtpnet', max_disp=48, stem=8, width=16).eval()
     x,y = torch.randn(2,1,3,32,64)
     with torch.no_grad():
-        scores,disp = AnswerMap(net)(x, y),PlainTail(net)(x, y)
+        (scores,),disp = AnswerMaps(net)(x, y),PlainTail(net)(x, y)
         want = net(x, y)
     test_eq(scores, want.aggregation[-1])
-    test_eq(plain_disparity(net, scores, (32,64)), disp)
+    test_eq(plain_disparity(net, [scores], (32,64)), disp)
     test_close(disp, want.disparity[-1], eps=1e-3)
     if len(installed_runtimes())==2:
         with tempfile.TemporaryDirectory() as d:
             export_onnx(net, f'{d}/a.onnx', (32,64))
             for session in (onnxruntime_session,openvino_session):
-                test_close(session(f'{d}/a.onnx', threads=1)(x.numpy(), y.numpy()), scores.numpy(), eps=1e-3)
+                test_close(session(f'{d}/a.onnx', threads=1)(x.numpy(), y.numpy())[0], scores.numpy(), eps=1e-3)
             row, = parity(net, f'{d}/a.onnx', (x,y), ['onnxruntime'])
             test_eq([row['runtime'],row['over_0_1']], ['onnxruntime',0.])
             test_fail(
@@ -191,7 +191,7 @@ def test_the_answer_is_exported_by_name():
             return 4*nn.functional.interpolate(coarse, scale_factor=4)[:,0,:size[0],:size[1]]
     torch.manual_seed(0)
     net,(x,y) = Head().eval(),torch.randn(2,1,3,30,50)
-    with torch.no_grad(): test_eq(AnswerMap(net)(x, y), net(x, y).extras['coarse'])
+    with torch.no_grad(): test_eq(AnswerMaps(net)(x, y), [net(x, y).extras['coarse']])
     if len(installed_runtimes())==2:
         import onnx
         with tempfile.TemporaryDirectory() as d:
@@ -200,6 +200,23 @@ def test_the_answer_is_exported_by_name():
                 assert all(r['max_px']<1e-3 for r in rows), rows
                 out, = onnx.load(f'{d}/a.onnx').graph.output
                 test_eq((out.name, tuple(s.dim_value for s in out.type.tensor_type.shape.dim)), (name,shape))
+
+def test_learned_upsampling_is_exported():
+    torch.manual_seed(0)
+    net,size = create_model('dtpnet_lite', max_disp=48, upsample='convex').eval(),(45,83)
+    nn.init.normal_(net.upsample.out.weight, 0, .5) # no longer bilinear
+    x,y = torch.randn(2,1,3,*size)
+    with torch.no_grad():
+        scores,weights = AnswerMaps(net)(x, y)
+        test_close(PlainTail(net)(x, y), net.disparity(scores, size, weights), eps=1e-4)
+        assert (net.disparity(scores, size)-net.disparity(scores, size, weights)).abs().max()>1
+    if len(installed_runtimes())==2:
+        import onnx
+        with tempfile.TemporaryDirectory() as d:
+            for tail,names in (('none',['scores','upsample_weights']), ('plain',['disparity'])):
+                rows = export_onnx(net, f'{d}/a.onnx', size, tail)
+                assert all(r['max_px']<1e-3 for r in rows), rows
+                test_eq([o.name for o in onnx.load(f'{d}/a.onnx').graph.output], names)
 
 @pytest.mark.slow
 def test_a_transformer_is_exported():

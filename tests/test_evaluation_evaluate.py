@@ -15,7 +15,7 @@ from stereo_kd.data.kitti import kitti2012, kitti2015
 from stereo_kd.data.loaders import readers
 from stereo_kd.data.middlebury import middlebury
 from stereo_kd.data.synthetic import SyntheticPairs
-from stereo_kd.metrics import Meter
+from stereo_kd.metrics import Meter, near_jumps
 from stereo_kd.models.zoo import load_model, read_card, shipped
 from stereo_kd.inference.holes import fill_holes
 from stereo_kd.inference.left_right import check_post, postprocess
@@ -249,6 +249,16 @@ def test_one_row_for_each_mask():
     test_eq(row['mask'], 'noc<192')
     plain = [sets['all'][0]] # a list has no mask: the key is
     test_eq(evaluate_masks(lambda l,r: torch.ones(32,64), dict(noc=plain), rounds=0)[0]['mask'], 'noc')
+
+def test_near_jumps_and_elsewhere_make_up_the_whole():
+    ds = SyntheticPairs(3, (32,64), occluded=False)
+    off = lambda l,r: torch.full((1,32,64), 20.)
+    whole,near,rest = (evaluate(off, d, rounds=0) for d in (ds, NearJumps(ds), NearJumps(ds, False)))
+    test_eq([r['mask'] for r in (whole,near,rest)], ['noc','noc near jumps','noc elsewhere'])
+    test_eq([r['set'] for r in (near,rest)], ['embedded','embedded'])
+    test_eq(near['n_pixels']+rest['n_pixels'], whole['n_pixels'])
+    test_close(near['epe']*near['n_pixels']+rest['epe']*rest['n_pixels'], whole['epe']*whole['n_pixels'], eps=1.)
+    assert 0<near['n_pixels']<whole['n_pixels']
 
 @pytest.mark.data
 def test_real_pairs_where_there_are_some():

@@ -106,3 +106,68 @@ def test_backends_are_chosen_and_refused():
     test_fail(
         lambda: fused_tail(torch.zeros(1,12,2,2), 48, (9,8)),
         contains='at most 4 times the map, 8x8, got 9x8')
+
+def test_convex_equals_torch():
+    from stereo_kd.models.regression import convex_upsample, neighbours, soft_cells
+    torch.manual_seed(0)
+    for N,D,h,w,size,tau in ((12,48,5,9,(18,33),1.), (48,48,4,7,(16,28),.5), (48,192,3,8,(9,31),1/3), (12,48,1,1,(1,3),2.)):
+        for kind in ('random','steep','one-hot','extreme'):
+            s,z = torch.randn(2,N,h,w),torch.randn(2,144,h,w)
+            if kind=='steep': s,z = 60*s,20*z
+            if kind=='one-hot': s = torch.zeros_like(s).scatter_(1, torch.randint(N, (2,1,h,w)), 50.)
+            if kind=='extreme': s,z = 1e4*s.sign(),1e4*z.sign()
+            if kind!='random': s,z = (t.contiguous(memory_format=torch.channels_last) for t in (s,z))
+            x = [t.detach().clone().requires_grad_() for t in (s,z)]
+            y = [t.detach().double().requires_grad_() for t in (s,z)]
+            g = torch.randn(2, *size)
+            out = fused_convex(neighbours(fused_cells(x[0], D, tau)), x[1], size, tau)
+            ref = convex_upsample(soft_cells(y[0], D, tau), y[1], size, tau)
+            out.backward(g)
+            ref.backward(g.double())
+            test_close(out.double(), ref, eps=1e-3 if kind=='steep' else 1e-4) # float32 scores of hundreds
+            for a,b in zip(x, y): test_close(a.grad.double(), b.grad, eps=1e-5*max(20, b.grad.abs().max().item()))
+
+def test_convex_in_half_precision_on_threads_and_compiled():
+    torch.manual_seed(0)
+    scores,near,weights = torch.randn(1,12,21,9),torch.rand(1,18,21,9),torch.randn(1,144,21,9)
+    half = [t.bfloat16().requires_grad_() for t in (scores,near,weights)]
+    outs = [fused_cells(half[0], 48, .5),fused_convex(*half[1:], (83,35), .5)]
+    sum(o.sum() for o in outs).backward()
+    test_eq([o.dtype for o in outs]+[t.grad.dtype for t in half], 2*[torch.float32]+3*[torch.bfloat16])
+    test_eq(outs[1].detach(), fused_convex(*(t.detach().float() for t in half[1:]), (83,35), .5))
+    results,threads = [],torch.get_num_threads()
+    for n in (1,3):
+        torch.set_num_threads(n)
+        x = [t.clone().requires_grad_() for t in (scores,near,weights)]
+        outs = [fused_cells(x[0], 48, .5),fused_convex(*x[1:], (83,35), .5)]
+        sum(o.square().sum() for o in outs).backward()
+        results.append([t.detach() for t in outs]+[t.grad for t in x])
+    torch.set_num_threads(threads)
+    for a,b in zip(*results): test_eq(a, b)
+    ops = torch.ops.stereo_kd
+    test_eq(tuple(ops.coarse(torch.empty(1,12,2,3, device='meta'), 4, 1.).shape), (1,2,2,3))
+    torch.library.opcheck(ops.coarse.default, (scores.requires_grad_(), 4, .5))
+    torch.library.opcheck(ops.convex.default, (near.requires_grad_(), weights.requires_grad_(), 83, 35, .5))
+    test_fail(lambda: fused_convex(near, weights[:,:36], (8,8)), contains='(B,144,h,w), got (1, 18, 21, 9) and (1, 36, 21, 9)')
+    test_fail(lambda: fused_convex(near, weights, (85,8)), contains='at most 4 times the map, 84x36, got 85x8')
+    test_fail(lambda: fused_cells(scores, 40), contains='10 or 40 bins for max_disp=40, got 12')
+
+def test_convex_shows_nan_and_infinity():
+    from stereo_kd.models.regression import convex_tail
+    torch.manual_seed(0)
+    scores,weights = torch.randn(2,12,6,8),torch.randn(2,144,6,8)
+    for value in (float('nan'),float('inf'),1e38):
+        for spoilt in (0,1): # the scores of a cell, or the weights of a pixel
+            both = [scores.clone(),weights.clone()]
+            both[spoilt][1,7,2,3] = both[spoilt][1,6 if spoilt==0 else 7,0,0] = value
+            x,y = ([t.clone().requires_grad_() for t in both] for _ in 'xy')
+            got = convex_tail(*x, 48, (23,32), .5)
+            got.sum().backward()
+            with use('torch'):
+                want = convex_tail(*y, 48, (23,32), .5)
+                want.sum().backward()
+            test_eq(got.isnan(), want.isnan())
+            test_eq(bool(got.isnan().any()), value!=1e38)
+            if value==1e38: continue # finite; float32 cannot tell bins apart at such scores
+            test_close(got.nan_to_num(-1.), want.nan_to_num(-1.), eps=1e-4)
+            for a,b in zip(x, y): test_eq(a.grad.isnan(), b.grad.isnan())

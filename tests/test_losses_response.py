@@ -3,7 +3,7 @@ import math, torch
 from functools import partial
 from torch import Tensor
 from stereo_kd.kernels.losses import fused_sum
-from stereo_kd.models.base import own_scores
+from stereo_kd.models.base import own_scores, own_weights, own_weights
 from stereo_kd.models.regression import pixel_mean
 import matplotlib.pyplot as plt
 from fastcore.test import *
@@ -97,3 +97,19 @@ def test_each_side_has_its_own_temperature():
             assert gap>.05
             if at=='full': test_close(gap, want, eps=1e-4*want.item())
             test_close(loss(out(s, 1.), out(s/3, 1/3), None, valid), 0, eps=1e-5)
+
+def test_learned_upsampling_learns_from_the_teacher():
+    from stereo_kd.models.regression import sample_scores
+    torch.manual_seed(0)
+    s,z,t = torch.randn(2,12,4,6, requires_grad=True),torch.randn(2,144,4,6, requires_grad=True),3*torch.randn(2,48,4,6)
+    def out(scores, weights): return StereoOutput([[],[],[scores],[],dict(tau=torch.full((2,), .5), upsample_weights=weights)])
+    plain,valid = StereoOutput([[],[],[t],[],{}]),torch.ones(2,16,24, dtype=torch.bool)
+    for distance in (tempered_l1,tempered_kl):
+        loss = ResponseLoss(48, distance, 'full')
+        got = loss(out(s, z), plain, None, valid)
+        ys,xs = (v.flatten()[None].expand(2,-1) for v in torch.meshgrid(torch.arange(16), torch.arange(24), indexing='ij'))
+        mine = sample_scores(s/.5, ys, xs, 48, own_weights(out(s, z), 48))
+        test_close(got, distance(mine, sample_scores(t, ys, xs, 48)).mean(), eps=1e-5)
+        assert all(g.abs().sum()>0 for g in torch.autograd.grad(got, (s,z)))
+        test_close(loss(out(s, z), out(s.detach(), z.detach()), None, valid), 0, eps=1e-5)
+        assert not loss(plain, out(s, z), None, valid).requires_grad # nothing reaches a teacher

@@ -1,5 +1,6 @@
 # Generated from nbs/01_metrics.ipynb; edit the notebook, not this file
 import torch
+import torch.nn.functional as F
 from fastai.learner import Metric
 from fastcore.basics import patch
 from torch import Tensor
@@ -70,6 +71,19 @@ def test_agrees_with_a_loop():
         [epe(*args), *(m(*args) for m in (bad1,bad2,bad3,d1))],
         [total/n, *(100*a/n for a in above), 100*outliers/n], eps=1e-9)
     assert 0<outliers<above[2]
+
+def test_jumps_are_known_from_the_truth():
+    disp = torch.full((1,1,30), 10.)
+    disp[...,14:] = 13.
+    valid = torch.ones(1,1,30, dtype=torch.bool)
+    test_eq(near_jumps(disp, valid)[0,0].nonzero()[:,0].tolist(), list(range(13-5,14+5+1)))
+    test_eq(near_jumps(disp, valid, reach=0)[0,0].nonzero()[:,0].tolist(), [13,14])
+    assert not near_jumps(disp, valid, jump=3.1).any()
+    valid[...,13] = False # the last pixel in front of the jump was not measured
+    disp[...,13] = 99.
+    test_eq(near_jumps(disp, valid, reach=0)[0,0].nonzero()[:,0].tolist(), [13])
+    valid[...,12:15] = False
+    assert not near_jumps(disp, valid).any() # nothing says that there is one
 
 def test_pooled_differs_from_per_image():
     disp  = torch.full((2,3,3), 20.)

@@ -2,7 +2,7 @@
 from fastcore.basics import patch
 from torch import nn, Tensor
 from stereo_kd.core import check_pair, pad_to
-from stereo_kd.models.regression import disparity_tail
+from stereo_kd.models.regression import confidence, disparity_tail, neighbours, sharpen_weights
 import torch
 from fastcore.test import *
 from fastai.torch_core import to_detach, to_float, to_cpu
@@ -64,6 +64,24 @@ def test_maps_have_names():
             lambda: get_map(out, wrong), exc=ValueError,
             contains=f'no map {wrong!r}; it has features, cost_volume')
 
+def test_a_disparity_is_read_from_several_maps():
+    class Net(StereoNet):
+        answer_with = ('upsample_weights',)
+        tau = .5
+        def features(self, image, extras): return [image[...,::4,::4]]
+        def cost_volume(self, left, right, extras): return correlation_volume(left[-1], right[-1], 12)
+        def aggregation(self, volume, left, right, extras, all_outputs):
+            extras['upsample_weights'] = left[-1].repeat(1, 48, 1, 1)
+            return [volume,2*volume]
+    torch.manual_seed(0)
+    net,(x,y) = Net(48),torch.randn(2,1,3,20,33)
+    out = net(x, y)
+    maps = answer_maps(net, out)
+    assert maps[0] is out.aggregation[-1] and maps[1] is out.extras['upsample_weights']
+    test_eq(out.disparity[-1], net.disparity(maps[0], (20,33), *maps[1:]))
+    test_eq(out.disparity[0], disparity_tail(out.aggregation[0], 48, (20,33), .5, weights=maps[1])) # the weaker output too
+    assert (out.disparity[-1]-disparity_tail(maps[0], 48, (20,33), .5)).abs().max()>.1
+
 def test_scores_carry_their_temperature():
     class Net(StereoNet):
         tau = .25
@@ -78,6 +96,17 @@ def test_scores_carry_their_temperature():
     assert (disparity_tail(get_map(out, 'aggregation'), 48)-out.disparity[-1]).abs().max()>1
     test_eq('tau' in net(x, x, upto='cost_volume').extras, False)
     test_eq(own_scores(StereoOutput([[],[],[x],[],{}])), x) # without a temperature: 1
+
+def test_own_mixture_has_the_disparity_as_its_mean():
+    from stereo_kd.models.regression import sample_scores, soft_argmax
+    torch.manual_seed(0)
+    scores,weights,tau = torch.randn(2,12,4,5),torch.randn(2,144,4,5),torch.full((2,), .4)
+    out = StereoOutput([[],[],[scores],[],dict(tau=tau, upsample_weights=weights)])
+    ys,xs = torch.randint(16, (2,50)),torch.randint(20, (2,50))
+    own = sample_scores(own_scores(out), ys, xs, 48, own_weights(out, 48))
+    want = disparity_tail(scores, 48, None, .4, weights=weights)
+    test_close(soft_argmax(own), torch.stack([want[b,ys[b],xs[b]] for b in range(2)]), eps=1e-4)
+    assert own_weights(StereoOutput([[],[],[scores],[],{}]), 48) is None
 
 def test_every_stage_writes_extras():
     class Net(StereoNet):

@@ -3,10 +3,11 @@ import torch
 import torch.nn.functional as F
 from fastcore.basics import patch
 from torch import nn
+from stereo_kd.core import pick
 from stereo_kd.models.base import StereoNet
 from stereo_kd.models.cost_volume import cosine_volume
 from stereo_kd.models.regression import expand_bins
-from stereo_kd.models.layers import ConvBN, FirstBlock, Hourglass2D, MobileV1, MobileV2
+from stereo_kd.models.layers import ConvBN, FirstBlock, Hourglass2D, make_upsample, MobileV1, MobileV2
 from stereo_kd.models.psmnet import SPP
 from stereo_kd.models.tsnnet import InterlacedVolume
 import matplotlib.pyplot as plt
@@ -41,7 +42,7 @@ def test_three_forms_and_their_stages():
         test_eq(tuple(out.disparity[-1].shape), (1,48,112))
         assert 0<=out.disparity[-1].min() and out.disparity[-1].max()<=191
     test_eq(DTPnet(96)(x, y).aggregation[-1].shape[1], 96)
-    test_fail(lambda: DTPnet(cost_volume='concat'), contains="one of c2d, msn, correlation, got 'concat'")
+    test_fail(lambda: DTPnet(cost_volume='concat'), contains="cost volume 'concat'; known: c2d, correlation, msn")
     test_fail(lambda: DTPnet(hourglasses=-1), contains='hourglasses must be 0 or more, got -1')
 
 def test_equation_3_one_pair_of_pixels():
@@ -77,6 +78,21 @@ def test_parameters_in_millions():
     from stereo_kd.models.zoo import load_model
     shipped = load_model('dtpnet')
     test_eq([list(DTPnet().state_dict()),DTPnet().form], [list(shipped.state_dict()),'correlation'])
+
+def test_learned_upsampling_is_an_option():
+    from stereo_kd.models.base import answer_maps
+    torch.manual_seed(0)
+    x,y = torch.randn(2,1,3,45,131)
+    for form in ('c2d','correlation'):
+        net = DTPnet(48, form, stem=8, width=16, upsample='convex').eval()
+        with torch.no_grad(): out = net(x, y)
+        scores,weights = answer_maps(net, out)
+        test_eq([tuple(m.shape) for m in (scores,weights)], [(1,48,12,36),(1,144,12,36)])
+        test_eq(out.disparity[-1], net.disparity(scores, (45,131), weights))
+        steep = 30*torch.randn_like(scores)
+        assert (net.disparity(steep, (45,131), weights)-net.disparity(steep, (45,131))).abs().max()>1
+        assert net.upsample.out in net.bins()
+    test_eq(len(DTPnet(48, 'c2d').bins()), 2)
 
 def test_correlation_is_a_cosine():
     torch.manual_seed(0)

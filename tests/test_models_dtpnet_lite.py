@@ -1,10 +1,11 @@
 # Generated from nbs/31_models.dtpnet_lite.ipynb; edit the notebook, not this file
 import torch
 import torch.nn.functional as F
+from fastcore.basics import patch
 from torch import nn
 from stereo_kd.models.base import StereoNet
 from stereo_kd.models.cost_volume import cosine_volume
-from stereo_kd.models.layers import ConvBN
+from stereo_kd.models.layers import ConvBN, make_upsample
 from fastcore.test import *
 from stereo_kd.evaluation.cost import costs, module_table
 from stereo_kd.core import format_table
@@ -45,3 +46,20 @@ def test_starts_as_a_block_matcher():
     net.score.weight.data[:,:48] = 0
     net.score.bias.data.zero_()
     with torch.no_grad(): test_eq(net.aggregation(v, [None,torch.randn(1,32,8,12),None], None, {}, False)[0], v)
+
+def test_learned_upsampling_is_an_option():
+    from stereo_kd.models.base import answer_maps
+    torch.manual_seed(0)
+    net = DTPnetLite(96, stem=8, width=16, deep=24, upsample='convex').eval()
+    x,y = torch.randn(2,1,3,45,131)
+    with torch.no_grad(): out = net(x, y)
+    test_eq([tuple(m.shape) for m in answer_maps(net, out)], [(1,24,12,36),(1,144,12,36)])
+    # the weights are the left view's: another right view leaves them as they are
+    with torch.no_grad(): test_eq(net(x, y.flip(-1)).extras['upsample_weights'], out.extras['upsample_weights'])
+    # at the start they are bilinear, of the disparities of cells; afterwards they decide
+    nn.init.normal_(net.upsample.out.weight, 0, .5)
+    with torch.no_grad(): moved = net(x, y)
+    test_eq(moved.aggregation[-1], out.aggregation[-1])
+    assert (moved.disparity[-1]-out.disparity[-1]).abs().max()>1 and 0<=moved.disparity[-1].min() and moved.disparity[-1].max()<=95
+    assert net.upsample.out in net.bins() and len(DTPnetLite(96).bins())==1
+    test_fail(lambda: DTPnetLite(upsample='cubic'), contains="'bilinear' or 'convex', got 'cubic'")

@@ -127,3 +127,20 @@ def test_classifiers_give_scores():
     x = torch.randn(1,8,6,10)
     test_eq([tuple(classifier(8, 8, 12)(x).shape),tuple(residual_pair(8)(x).shape)], [(1,12,6,10),(1,8,6,10)])
     assert classifier(8, 8, 12)[-1].bias is None and min(p.numel() for p in residual_pair(8).parameters())==8
+
+def test_upsampling_starts_bilinear():
+    from stereo_kd.models.regression import convex_upsample
+    torch.manual_seed(0)
+    disp = torch.randn(2,1,5,6)
+    cells = torch.cat([disp, torch.zeros_like(disp)], 1)
+    want = F.interpolate(disp, scale_factor=4, mode='bilinear')[:,0]
+    exact = bilinear_weights().add(1e-20).log().flatten()[:,None,None].expand(2,-1,5,6)
+    test_close(convex_upsample(cells, exact), want, eps=1e-5)
+    net,names = make_upsample('convex', 8, 16)
+    net.eval()
+    test_eq(names, ('upsample_weights',))
+    assert isinstance(net, UpsampleWeights)
+    z = net(torch.randn(2,8,10,12), torch.randn(2,16,5,6))
+    test_close(z.unflatten(1, (9,16)).softmax(1)[0,:,:,2,3], (bilinear_weights()+.01).flatten(1)/1.09, eps=1e-6)
+    test_eq(make_upsample('bilinear', 8, 16), (None,()))
+    test_fail(lambda: make_upsample('nearest', 8, 16), contains="'bilinear' or 'convex', got 'nearest'")

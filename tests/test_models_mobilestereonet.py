@@ -5,6 +5,7 @@ from torch import nn, Tensor
 from stereo_kd.models.base import StereoNet
 from stereo_kd.models.cost_volume import interlaced_volume
 from stereo_kd.models.layers import ConvBN, Hourglass2D, MobileFeatures, classifier, init_convs, residual_pair
+import os
 from statistics import median
 from time import perf_counter
 from fastcore.test import *

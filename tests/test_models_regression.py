@@ -1,9 +1,10 @@
 # Generated from nbs/21_models.regression.ipynb; edit the notebook, not this file
 import torch
 import torch.nn.functional as F
+from functools import partial
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
-from stereo_kd.kernels.tail import backend, fused_tail
+from stereo_kd.kernels.tail import backend, fused_cells, fused_convex, fused_tail
 from fastcore.test import *
 from stereo_kd.kernels.tail import use
 import matplotlib.pyplot as plt
@@ -39,6 +40,7 @@ def test_tail_is_exact():
             want = soft_argmax(upsample_scores(s, 192, size))
             test_close(disparity_tail(s, 192, size), want, eps=1e-3)
             test_close(disparity_tail(2*s, 192, size, tau=2.), want, eps=1e-3)
+            test_close(plain_tail(2*s, 192, size, 2.), want, eps=1e-3)
             with use('torch'):
                 for rows in (1,4,100): test_close(disparity_tail(s, 192, size, rows=rows), want, eps=1e-3)
                 test_close(disparity_tail(2*s, 192, size, 2.), want, eps=1e-3)
@@ -61,6 +63,43 @@ def test_tail_never_holds_the_volume():
     with Widest() as w, use('torch'): disparity_tail(torch.randn(1,48,64,8), rows=4)
     assert w.n <= 192*6*4*32, w.n # four rows and a halo of two, not 64
 
+def test_a_pixel_belongs_with_one_of_nine_cells():
+    torch.manual_seed(0)
+    disp = torch.tensor([[10.,10.,50.],[10.,50.,50.]]).expand(1,1,2,3)
+    cells = torch.cat([disp, torch.zeros_like(disp)], 1)
+    z = torch.full((1,9,4,4,2,3), -30.)
+    z[:,4] = 0 # every pixel with its own cell
+    z[:,5,:,3,0,1] = 30. # but column 3 of cell (0,1) with its right neighbour
+    up = convex_upsample(cells, z.flatten(1,3))
+    want = disp[0].repeat_interleave(4, 1).repeat_interleave(4, 2)
+    want[0,:4,7] = 50.
+    test_close(up, want, eps=1e-4)
+    # two neighbours with equal weights: the sure one counts for more where the temperature is below 1
+    scores = torch.full((1,12,1,2), -9.)
+    scores[0,2,0,0] = 9. # sure of bins 8 to 11
+    scores[0,[8,9],0,1] = torch.tensor([1.,0.])
+    even = torch.zeros(1,144,1,2)
+    soft,sharp = (convex_tail(scores, even, 48, tau=t)[0,0,3] for t in (1.,.3))
+    assert soft>17 and sharp<12, (soft, sharp) # even shares would be 21
+    test_close(confidence(scores, 48), torch.zeros(1,1,2), eps=1e-5)
+
+def test_convex_tail_is_the_mean_of_a_mixture():
+    torch.manual_seed(0)
+    scores,weights = torch.randn(2,12,3,4),torch.randn(2,144,3,4)
+    for tau in (1.,.5): # of neighbours and bins together
+        logp = neighbours(expand_bins(scores, 48).log_softmax(1)).unflatten(1, (48,9)) # bin, neighbour
+        w = weights.unflatten(1, (9,16)).log_softmax(1)
+        both = ((logp[:,:,:,None]+w[:,None])/tau).flatten(1,2).softmax(1).unflatten(1, (48,9)).sum(2)
+        mean = torch.einsum('bdphw,d->bphw', both, torch.arange(48.))
+        test_close(convex_tail(scores, weights, 48, tau=tau), F.pixel_shuffle(mean, 4)[:,0], eps=1e-4)
+        cropped = F.pixel_shuffle(mean, 4)[:,0,:11,:14]
+        with use('torch'): test_close(convex_tail(scores, weights, 48, (11,14), tau), cropped, eps=1e-4)
+        test_close(plain_tail(scores, 48, (11,14), tau, weights), cropped, eps=1e-4)
+        cells = soft_cells(scores, 48, tau)
+        own = sharpen_weights(weights, neighbours(cells)[:,9:], tau) # read at 1, they give the same
+        test_close(convex_upsample(torch.stack([cells[:,0],0*cells[:,1]], 1), own), F.pixel_shuffle(mean, 4)[:,0], eps=1e-4)
+        test_eq(disparity_tail(scores, 48, None, tau, weights=weights), convex_tail(scores, weights, 48, tau=tau))
+
 def test_sampling_equals_enlarging():
     g = torch.Generator().manual_seed(0)
     s = torch.randn(2,12,6,9, generator=g)
@@ -69,6 +108,22 @@ def test_sampling_equals_enlarging():
     full = upsample_scores(s, 48)
     want = torch.stack([full[b,:,ys[b],xs[b]] for b in range(2)])
     test_close(sample_scores(s, ys, xs, 48), want, eps=1e-5)
+
+def test_sampled_mixtures():
+    torch.manual_seed(0)
+    s,z = torch.randn(2,12,3,5, requires_grad=True),torch.randn(2,144,3,5, requires_grad=True)
+    ys,xs = torch.randint(12,(2,60)),torch.randint(20,(2,60))
+    ys[:,0],xs[:,0],ys[:,1],xs[:,1] = 0,0,11,19 # the corners too
+    near = neighbours(expand_bins(s, 48).softmax(1)).unflatten(1, (48,9))
+    mix = (near[:,:,:,None]*z.unflatten(1, (9,16)).softmax(1)[:,None]).sum(2) # (2,48,16,3,5)
+    full = F.pixel_shuffle(mix.flatten(1,2), 4)
+    want = torch.stack([full[b,:,ys[b],xs[b]] for b in range(2)])
+    got = sample_scores(s, ys, xs, 48, z)
+    test_close(got.exp(), want, eps=1e-6)
+    test_close(soft_argmax(got), torch.stack([convex_tail(s, z, 48)[b,ys[b],xs[b]] for b in range(2)]), eps=1e-4)
+    g = torch.randn_like(got)
+    for a,b in zip(torch.autograd.grad(got, (s,z), g, retain_graph=True), torch.autograd.grad(want.log(), (s,z), g)):
+        test_close(a, b, eps=1e-4)
 
 def test_one_pixel_of_each_cell():
     ys,xs = pick_pixels(torch.zeros(2,1,3,5))
@@ -102,3 +157,18 @@ def test_pixel_mean_respects_the_mask():
         test_eq(zero.item(), 0.)
         assert not s.grad.abs().sum()
     test_fail(lambda: pixel_mean(fn, [s], [d], valid, 48, 'half'), contains="got 'half'")
+
+def test_learned_upsampling_in_every_mean():
+    torch.manual_seed(0)
+    s,t = torch.randn(2,12,5,6, requires_grad=True),torch.randn(2,48,5,6)
+    z,d = torch.randn(2,144,5,6, requires_grad=True),40*torch.rand(2,18,23)
+    valid = torch.rand(2,18,23)<.8
+    fn = lambda s,t,d: (soft_argmax(s)-d).abs()+(soft_argmax(t)-d).abs()
+    mean = lambda at: pixel_mean(fn, [s,t], [d], valid, 48, at, weights=[z,None])
+    # the first is upsampled by its weights, the second bilinearly
+    want = ((convex_tail(s, z, 48, (18,23))-d).abs()+(disparity_tail(t, 48, (18,23))-d).abs())[valid].mean()
+    test_close(mean('full'), want, eps=1e-4)
+    for a,b in zip(torch.autograd.grad(mean('full'), (s,z)), torch.autograd.grad(want, (s,z))): test_close(a, b, eps=1e-5)
+    draws = torch.stack([mean('sampled') for _ in range(300)])
+    assert abs(draws.mean()-want)<4*draws.std()/300**.5, (draws.mean(), want)
+    assert torch.autograd.grad(mean('sampled'), z)[0].abs().sum()>0

@@ -8,6 +8,7 @@ from stereo_kd.core import pick
 from stereo_kd.models.base import StereoNet
 from stereo_kd.models.cost_volume import correlation_volume
 from stereo_kd.models.layers import residual_pair, classifier, ConvBN, Hourglass2D, MobileFeatures, MobileV2
+import os
 from statistics import median
 from time import perf_counter
 import matplotlib.pyplot as plt

@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 from stereo_kd.core import keep_modes
-from stereo_kd.models.base import get_map
+from stereo_kd.models.base import answer_maps
 from stereo_kd.models.layers3d import weights_channels_last
 from stereo_kd.models.widths import apply_widths, widths
 from stereo_kd.prune.importance import is_depthwise, GroupL2Importance

@@ -233,6 +233,12 @@ def test_schedules_reach_the_optimiser():
     one = rates(one_cycle)
     test_close([one[0],max(one),one.index(max(one))], [.04,1.,1], eps=1e-6)
     assert one[1:]==sorted(one[1:], reverse=True) and one[-1]<.05
+    from fastai.optimizer import SGD
+    def hypers(**kw):
+        learn = stereo_learner(StereoDataLoaders.from_synthetic(2, 2, (32,64), bs=2, device='cpu'), Tiny(), **kw)
+        learn.create_opt()
+        return learn.opt.hypers[0]
+    test_eq([hypers(**kw).get('sqr_mom') for kw in ({}, dict(opt_func=SGD))], [.999,None])
 
 def test_precision_is_checked_and_used():
     dls = StereoDataLoaders.from_synthetic(4, 2, (32,64), bs=2, max_disp=48, device='cpu')

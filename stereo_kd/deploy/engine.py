@@ -11,7 +11,7 @@ from torch import nn
 from fastcore.basics import patch
 from ..core import check_pair
 from .export import (
-    AnswerMap, _graph, fold_bn, installed_runtimes, onnxruntime_session, openvino_session, plain_disparity)
+    AnswerMaps, _graph, fold_bn, installed_runtimes, onnxruntime_session, openvino_session, plain_disparity)
 from ..models.base import StereoOutput
 from ..models.layers3d import weights_channels_last
 
@@ -19,16 +19,18 @@ from ..models.layers3d import weights_channels_last
 def _channels_last(v): return v.contiguous(memory_format=torch.channels_last)
 
 def _torch(net, how):
-    "Function from two images to the answer of a network, in torch"
-    if how in ('plain','eager'): return AnswerMap(net)
-    answer = weights_channels_last(AnswerMap(fold_bn(net)).eval())
+    "Function from two images to the maps of a network's answer, in torch"
+    if how in ('plain','eager'): return AnswerMaps(net)
+    answer = weights_channels_last(AnswerMaps(fold_bn(net)).eval())
     run = torch.compile(answer, dynamic=False) if how=='compile' else answer
     def call(left, right):
         with torch.autocast(left.device.type, torch.bfloat16, enabled=how=='bf16'):
-            return run(_channels_last(left), _channels_last(right)).float()
+            return [m.float() for m in run(_channels_last(left), _channels_last(right))]
     return call
 
 # %% ../../nbs/86_deploy.engine.ipynb #b9674826
+def _join(maps): return maps[0] if len(maps)==1 else torch.cat(maps)
+
 class _Graphs:
     "One file for each image size, one session for each size and number of threads"
     def __init__(self, net, session, like=None):
@@ -45,8 +47,8 @@ class _Graphs:
         if key not in self.made: self.made[key] = self._make(key[0])
         pairs = zip(left.float().cpu(), right.float().cpu(), strict=True)
         # a pair at a time: the graph has a batch of one
-        outs = [torch.from_numpy(self.made[key](l[None].numpy(), r[None].numpy())) for l,r in pairs]
-        return outs[0] if len(outs)==1 else torch.cat(outs)
+        outs = [map(torch.from_numpy, self.made[key](l[None].numpy(), r[None].numpy())) for l,r in pairs]
+        return list(map(_join, zip(*outs, strict=True)))
 
 # %% ../../nbs/86_deploy.engine.ipynb #3cfd3253
 def _bf16(path): return openvino_session(path, precision='bf16')
@@ -89,7 +91,8 @@ class Engine(nn.Module):
         check_engine(engine)
         self.name = 'folded' if engine=='bf16' else engine.removesuffix('_bf16') # what runs the network
         self.precision = 'bf16' if engine.endswith('bf16') else 'fp32'
-        self.net,self.max_disp,self.answer = net.eval(),net.max_disp,net.answer
+        self.net,self.max_disp = net.eval(),net.max_disp
+        self.answer,self.answer_with = net.answer,net.answer_with
         if engine in sessions: self.run = _Graphs(net, sessions[engine], getattr(like, 'run', None))
         else: self.run = _torch(net, engine)
 
@@ -106,12 +109,14 @@ def forward(self:Engine,
 ) -> StereoOutput: # the answer, and the disparity that is read from it
     "What the network would give, computed by the engine"
     check_pair(left, right)
-    answer = self.run(left, right)
-    disps = [] if upto=='aggregation' else [self.read(answer, left.shape[-2:])]
-    if self.answer=='aggregation': return StereoOutput([[], [], [answer], disps, {}])
-    return StereoOutput([[], [], [], disps, {self.answer: answer}])
+    maps = self.run(left, right)
+    disps = [] if upto=='aggregation' else [self.read(maps, left.shape[-2:])]
+    named = dict(zip((self.answer, *self.answer_with), maps, strict=True))
+    scores = [named.pop('aggregation')] if self.answer=='aggregation' else []
+    return StereoOutput([[], [], scores, disps, named])
 
 @patch
-def read(self:Engine, answer, size):
-    "Disparity from the answer"
-    return plain_disparity(self.net, answer, size) if self.name=='plain' else self.net.disparity(answer, size)
+def read(self:Engine, maps, size):
+    "Disparity from the maps of the answer"
+    if self.name=='plain': return plain_disparity(self.net, maps, size)
+    return self.net.disparity(maps[0], size, *maps[1:])

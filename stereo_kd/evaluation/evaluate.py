@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['FRAME_COLUMNS', 'REAL', 'DEFAULT_REAL', 'Frame', 'Estimator', 'from_function', 'network_name', 'from_network',
            'from_sgbm', 'from_folder', 'as_estimator', 'Evaluation', 'evaluate_frames', 'write_evaluation',
-           'evaluate_masks', 'evaluate', 'real_pairs', 'compare', 'submit', 'open_pairs', 'report', 'stereo_eval']
+           'evaluate_masks', 'evaluate', 'NearJumps', 'real_pairs', 'compare', 'submit', 'open_pairs', 'report',
+           'stereo_eval']
 
 # %% ../../nbs/83_evaluation.evaluate.ipynb #266376db
 import os, time, warnings
@@ -24,7 +25,7 @@ from ..data.kitti import kitti2012, kitti2015
 from ..data.loaders import readers
 from ..data.middlebury import middlebury
 from ..data.synthetic import SyntheticPairs
-from ..metrics import Meter
+from ..metrics import Meter, near_jumps
 from ..models.zoo import load_model, read_card, shipped
 from ..inference.holes import fill_holes
 from ..inference.left_right import check_post, postprocess
@@ -340,6 +341,24 @@ def evaluate(
     "One row: what it is, its errors on a data set, what it costs"
     mask = getattr(dataset, 'mask', 'all').split('<')[0]
     return evaluate_masks(what, {mask:dataset}, align, post, size, rounds, progress, set_name)[0]
+
+# %% ../../nbs/83_evaluation.evaluate.ipynb #da8893f5
+class NearJumps:
+    "Pairs of which only the pixels near a jump of the truth count, or only the others"
+    def __init__(self,
+        dataset,        # items (left, right, disp, valid)
+        near:bool=True, # False: the others
+        jump:float=3.,  # px, see `near_jumps`
+        reach:int=5,    # px
+    ):
+        self.dataset,self.near,self.jump,self.reach = dataset,near,jump,reach
+        where = 'near jumps' if near else 'elsewhere'
+        self.mask,self.title = f"{getattr(dataset, 'mask', 'all')} {where}",_set_name(dataset)
+    def __len__(self): return len(self.dataset)
+    def __getitem__(self, i):
+        left,right,disp,valid = self.dataset[i]
+        near = near_jumps(disp[None], valid[None], self.jump, self.reach)[0]
+        return left,right,disp,valid&(near==self.near)
 
 # %% ../../nbs/83_evaluation.evaluate.ipynb #3fae5fab
 REAL = { # folder and reader by name

@@ -10,7 +10,7 @@ import math, torch
 from functools import partial
 from torch import Tensor
 from ..kernels.losses import fused_sum
-from ..models.base import own_scores
+from ..models.base import own_scores, own_weights, own_weights
 from ..models.regression import pixel_mean
 
 # %% ../../nbs/41_losses.response.ipynb #87df8dd6
@@ -67,10 +67,12 @@ class ResponseLoss:
 
     def __call__(self, student, teacher, disp, valid, tau=1.):
         pair = [own_scores(student),own_scores(teacher).detach()]
+        weights = [own_weights(o, self.max_disp) for o in (student,teacher)]
+        if weights[1] is not None: weights[1] = weights[1].detach()
         valid = valid if self.masked else torch.ones_like(valid)
         return pixel_mean(
             lambda p,q: self.distance(p, q, tau), pair, [], valid, self.max_disp, self.at,
-            self.kernel(tau))
+            self.kernel(tau), weights)
 
     def kernel(self, tau): # the fused form of a distance that has one
         fused = {tempered_l1:partial(fused_sum, 'l1'), tempered_kl:partial(fused_sum, 'kl'), tempered_ce:fused_ce}

@@ -43,14 +43,16 @@ class SupervisedLoss:
         loss = self.l1*F.smooth_l1_loss(soft_argmax(scores), disp, reduction='none')
         return loss+self.ce*bin_cross_entropy(scores, disp) if self.ce else loss
 
-    def one(self, scores, disp, valid):
-        if self.at!='full': return pixel_mean(self.per_pixel, [scores], [disp], valid, self.max_disp, self.at)
+    def one(self, scores, disp, valid, weights=None):
+        if self.at!='full':
+            return pixel_mean(self.per_pixel, [scores], [disp], valid, self.max_disp, self.at, weights=[weights])
         # every pixel: each part by its own kernel
-        off = F.smooth_l1_loss(disparity_tail(scores, self.max_disp, disp.shape[-2:]), disp, reduction='none')
+        read = disparity_tail(scores, self.max_disp, disp.shape[-2:], weights=weights)
+        off = F.smooth_l1_loss(read, disp, reduction='none')
         loss = self.l1*torch.where(valid, off, 0).sum()/valid.sum().clamp(min=1)
         return loss+self.ce*pixel_mean(
             bin_cross_entropy, [scores], [disp], valid, self.max_disp, 'full',
-            partial(fused_sum, 'ce')) if self.ce else loss
+            partial(fused_sum, 'ce'), [weights]) if self.ce else loss
 
 # %% ../../nbs/40_losses.supervised.ipynb #730a5e42
 @patch
@@ -60,7 +62,7 @@ def __call__(self:SupervisedLoss, out, disp, valid):
         raise ValueError("this loss needs scores over disparity bins, which the network does not give")
     if n not in (1,len(self.weights)): raise ValueError(f"{n} outputs for {len(self.weights)} weights")
     w = self.weights[-n:] if n>1 else (1.,)
-    losses = [self.one(s, disp, valid) for s in out.aggregation]
+    losses = [self.one(s, disp, valid, out.extras.get('upsample_weights')) for s in out.aggregation]
     return sum(a*l for a,l in zip(w, losses, strict=True))/sum(w)
 
 # %% ../../nbs/40_losses.supervised.ipynb #3501f428

@@ -10,12 +10,14 @@ import torch
 import torch.nn.functional as F
 from fastcore.basics import patch
 from torch import nn
+from ..core import pick
 from .base import StereoNet
 from .cost_volume import cosine_volume
 from .regression import expand_bins
-from .layers import ConvBN, FirstBlock, Hourglass2D, MobileV1, MobileV2
+from .layers import ConvBN, FirstBlock, Hourglass2D, make_upsample, MobileV1, MobileV2
 from .psmnet import SPP
 from .tsnnet import InterlacedVolume
+
 
 # %% ../../nbs/30_models.dtpnet.ipynb #9a12bb28
 def _layer(ni, nf, n, stride=1, dilation=1):
@@ -75,16 +77,16 @@ class DTPnet(StereoNet):
         stem:int=32,                   # channels at H/2
         width:int=64,                  # channels at H/4
         hidden:int=96,                 # channels of the two inner convolutions of Eq. 1
-        match:int=32,                  # channels compared by 'correlation' and 'msn'
+        match:int=32,                  # channels compared by the other two
         blocks=(3,6),                  # mobile blocks, see `DTPFeatures`
         spp:bool=False,                # spatial pyramid pooling
         hourglasses:int=1,             # in series; 0: none
+        upsample:str='bilinear',       # as published, or 'convex'
     ):
         super().__init__(max_disp)
-        if cost_volume not in FORMS:
-            raise ValueError(f"cost_volume must be one of {', '.join(FORMS)}, got {cost_volume!r}")
         if hourglasses<0: raise ValueError(f"hourglasses must be 0 or more, got {hourglasses}")
-        n,self.form,(self.matching,self.tau) = max_disp//4,cost_volume,FORMS[cost_volume]
+        n,self.form = max_disp//4,cost_volume
+        self.matching,self.tau = pick(FORMS, cost_volume, 'cost volume')
         self.extract = DTPFeatures(stem, width, blocks, spp=spp)
         c,matches = self.extract.channels,self.form=='correlation'
         if self.form!='c2d': self.match = _compared(self.form, c, match)
@@ -93,17 +95,22 @@ class DTPnet(StereoNet):
         glasses = [Hourglass2D(n) for _ in range(hourglasses)]
         self.hourglass = glasses[0] if hourglasses==1 else nn.Sequential(*glasses)
         self.score = nn.Conv2d(2*n if matches else n, max_disp, 1)
+        self.upsample,self.answer_with = make_upsample(upsample, stem, width)
         self.start()
-
-    def bins(self): return [self.score, self.mix[-1][0]] if self.form=='c2d' else [self.score]
 
 # %% ../../nbs/30_models.dtpnet.ipynb #50112cb5
 @patch
+def bins(self:DTPnet):
+    mixed = [self.mix[-1][0]] if self.form=='c2d' else []
+    return [self.score, *mixed, *([self.upsample.out] if self.upsample else [])]
+
+@patch
 def start(self:DTPnet):
-    "The output layer of the correlation form starts as a block matcher"
+    "The correlation form starts as a block matcher, a learned upsampling as the bilinear one"
     n = self.max_disp//4
     if self.form=='correlation':
         self.score.weight.data[:,-n:,0,0] = expand_bins(torch.eye(n)[...,None], self.max_disp)[...,0].T
+    if self.upsample: self.upsample.start()
 
 @patch
 def features(self:DTPnet, image, extras):
@@ -111,6 +118,7 @@ def features(self:DTPnet, image, extras):
     if self.form=='c2d': return maps
     compared = self.match(maps[-1])
     return [*maps, F.normalize(compared.float(), dim=1) if self.form=='correlation' else compared]
+
 
 # %% ../../nbs/30_models.dtpnet.ipynb #42c1dba3
 @patch
@@ -121,6 +129,7 @@ def cost_volume(self:DTPnet, left, right, extras):
 
 @patch
 def aggregation(self:DTPnet, volume, left, right, extras, all_outputs):
+    if self.upsample: extras['upsample_weights'] = self.upsample(left[0], left[1])
     if self.form!='correlation': return [self.score(self.hourglass(volume))]
     hg = self.hourglass(self.mix(torch.cat([volume,left[-2]], 1)))
     return [self.score(torch.cat([hg,volume], 1))]

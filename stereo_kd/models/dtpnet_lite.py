@@ -8,10 +8,11 @@ __all__ = ['SHARPNESS', 'Residual', 'Below', 'DTPnetLite']
 # %% ../../nbs/31_models.dtpnet_lite.ipynb #08031579
 import torch
 import torch.nn.functional as F
+from fastcore.basics import patch
 from torch import nn
 from .base import StereoNet
 from .cost_volume import cosine_volume
-from .layers import ConvBN
+from .layers import ConvBN, make_upsample
 
 # %% ../../nbs/31_models.dtpnet_lite.ipynb #3504b1dc
 class Residual(nn.Module):
@@ -50,6 +51,7 @@ class DTPnetLite(StereoNet):
         match:int=32,     # channels compared by the correlation
         mix:int=48,       # channels of volume and left features together, at H/4
         inner:int=64,     # and at H/8
+        upsample:str='bilinear', # or 'convex': learned, see `models.regression`
     ):
         super().__init__(max_disp)
         n = max_disp//4
@@ -58,20 +60,29 @@ class DTPnetLite(StereoNet):
         self.fine,self.deep,self.match = Residual(width),Below(width, deep),ConvBN(width, match, 1)
         self.mix,self.hourglass = ConvBN(n+width, mix, 1, act=nn.ReLU()),Below(mix, inner)
         self.score = nn.Conv2d(mix+n, n, 1)
+        self.upsample,self.answer_with = make_upsample(upsample, stem, width)
         self.start()
 
-    def start(self): self.score.weight.data[:,-self.max_disp//4:,0,0] = torch.eye(self.max_disp//4) # a block matcher
+    def start(self):
+        self.score.weight.data[:,-self.max_disp//4:,0,0] = torch.eye(self.max_disp//4) # a block matcher
+        if self.upsample: self.upsample.start()
 
-    def features(self, image, extras):
-        quarter = self.fine(self.stem(image))
-        deep = self.deep(quarter)
-        return [quarter, deep, F.normalize(self.match(deep).float(), dim=1)]
+    def bins(self): return [self.score, *([self.upsample.out] if self.upsample else [])]
 
-    def cost_volume(self, left, right, extras):
-        return cosine_volume(left[-1], right[-1], self.max_disp//4, SHARPNESS)
+# %% ../../nbs/31_models.dtpnet_lite.ipynb #b080de9a
+@patch
+def features(self:DTPnetLite, image, extras):
+    half = self.stem[0](image)
+    quarter = self.fine(self.stem[1](half))
+    deep = self.deep(quarter)
+    return [half, quarter, deep, F.normalize(self.match(deep).float(), dim=1)]
 
-    def aggregation(self, volume, left, right, extras, all_outputs):
-        mixed = self.hourglass(self.mix(torch.cat([volume,left[-2]], 1)))
-        return [self.score(torch.cat([mixed,volume], 1))]
+@patch
+def cost_volume(self:DTPnetLite, left, right, extras):
+    return cosine_volume(left[-1], right[-1], self.max_disp//4, SHARPNESS)
 
-    def bins(self): return [self.score]
+@patch
+def aggregation(self:DTPnetLite, volume, left, right, extras, all_outputs):
+    if self.upsample: extras['upsample_weights'] = self.upsample(left[0], left[1])
+    mixed = self.hourglass(self.mix(torch.cat([volume,left[-2]], 1)))
+    return [self.score(torch.cat([mixed,volume], 1))]

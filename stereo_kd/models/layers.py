@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['GROUP', 'DilatedDepthwise', 'StridedPointwise', 'ConvBN', 'MobileV1', 'MobileV2', 'FirstBlock', 'Hourglass2D',
            'inplace_relu', 'BasicBlock', 'ResidualTrunk', 'check_width', 'concat_features', 'init_convs',
-           'MobileFeatures', 'classifier', 'residual_pair']
+           'MobileFeatures', 'classifier', 'residual_pair', 'bilinear_weights', 'UpsampleWeights', 'make_upsample']
 
 # %% ../../nbs/22_models.layers.ipynb #08031579
 import math
@@ -221,3 +221,38 @@ def residual_pair(
 ) -> nn.Module:
     "Two inverted residuals around a ReLU, in front of the hourglasses"
     return nn.Sequential(MobileV2(n,n,1,3), nn.ReLU(), MobileV2(n,n,1,3))
+
+# %% ../../nbs/22_models.layers.ipynb #997c935f
+def bilinear_weights() -> torch.Tensor: # (9,4,4): neighbour, row and column of a pixel in its cell
+    "Shares of the nine cells in bilinear interpolation"
+    at = (torch.arange(4)-1.5)/4 # from the centre of the cell, in cells
+    line = (1-(at[:,None]-torch.arange(-1., 2)).abs()).clamp(min=0)
+    return torch.einsum('ia,jb->abij', line, line).flatten(0,1)
+
+class UpsampleWeights(nn.Module):
+    "Weights of nine cells for each pixel, from left features at H/2 and H/4"
+    def __init__(self,
+        half:int,     # channels at H/2
+        quarter:int,  # channels at H/4
+        inner:int=32, # channels in between
+    ):
+        super().__init__()
+        self.down = ConvBN(half, inner, 3, 2, act=nn.ReLU())
+        self.mix = ConvBN(inner+quarter, inner, 1, act=nn.ReLU())
+        self.out = nn.Conv2d(inner, 144, 1)
+        self.start()
+    def start(self): # bilinear
+        nn.init.zeros_(self.out.weight)
+        self.out.bias.data = bilinear_weights().add(.01).log().flatten()
+    def forward(self, half, quarter): # (B,144,H/4,W/4), before their softmax
+        return self.out(self.mix(torch.cat([self.down(half),quarter], 1)))
+
+# %% ../../nbs/22_models.layers.ipynb #1aa8db43
+def make_upsample(
+    kind:str,    # 'bilinear' or 'convex'
+    half:int,    # channels at H/2
+    quarter:int, # channels at H/4
+) -> tuple:      # module, or None for 'bilinear', which has no weights; names for `StereoNet.answer_with`
+    "The upsampling of a network by name"
+    if kind not in ('bilinear','convex'): raise ValueError(f"upsample must be 'bilinear' or 'convex', got {kind!r}")
+    return (UpsampleWeights(half, quarter),('upsample_weights',)) if kind=='convex' else (None,())

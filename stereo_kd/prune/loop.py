@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 from ..core import keep_modes
-from ..models.base import get_map
+from ..models.base import answer_maps
 from ..models.layers3d import weights_channels_last
 from ..models.widths import apply_widths, widths
 from .importance import is_depthwise, GroupL2Importance
@@ -74,8 +74,9 @@ class _Traced(nn.Module):
         return anchor,out+[volume+anchor]*volume.requires_grad
     def forward(self, left, right):
         left,right = (self.net.features(v, {}) for v in (left,right))
-        volume,out = self.compare(left, right)
-        return [*self.net.aggregation(volume, left, right, {}, True), *out]
+        (volume,out),extras = self.compare(left, right),{}
+        scores = self.net.aggregation(volume, left, right, extras, True)
+        return [*scores, *(extras[n] for n in self.net.answer_with), *out]
 
 # %% ../../nbs/51_prune.loop.ipynb #3f78ff57
 @contextmanager
@@ -237,15 +238,16 @@ def silence_channels(
     return count
 
 # %% ../../nbs/51_prune.loop.ipynb #4190a31a
-def _scores(net, pair):
-    with torch.no_grad(): return get_map(net(*pair, upto='aggregation'), net.answer)
+def _answer(net, pair):
+    with torch.no_grad(): maps = answer_maps(net, net(*pair, upto='aggregation'))
+    return torch.cat([m.flatten(1) for m in maps], 1)
 
 # %% ../../nbs/51_prune.loop.ipynb #e084b75c
 def check_pruning(
     net:nn.Module, # a `StereoNet`; its weights are spoilt
     **kw           # as for `prune_step`: ratio, of, round_to
-) -> dict:         # change: largest of any score; channels silenced and removed; silent ones left
-    "Silence random channels, prune as many, and compare the scores"
+) -> dict:         # change: largest in the maps of the answer; channels silenced and removed; silent ones left
+    "Silence random channels, prune as many, and compare the answers"
     for m in net.modules(): # BatchNorm layers as after some training
         if isinstance(m, _BatchNorm):
             for t,low,high in (
@@ -253,10 +255,10 @@ def check_pruning(
                 nn.init.uniform_(t, low, high)
     silenced = silence_channels(net.eval(), **kw)
     pair = torch.randn(2, 1, 3, 41, 75).to(next(net.parameters()))
-    before,report = _scores(net, pair),prune_step(net, **kw)
+    before,report = _answer(net, pair),prune_step(net, **kw)
     left = sum(int((m.weight==0).sum()) for m in net.modules() if isinstance(m, _BatchNorm))
     return dict(
-        change=float((_scores(net, pair)-before).abs().max()), silenced=silenced,
+        change=float((_answer(net, pair)-before).abs().max()), silenced=silenced,
         removed=report['channels_before']-report['channels'], left=left)
 
 # %% ../../nbs/51_prune.loop.ipynb #bab5a939

@@ -21,10 +21,10 @@ class CachedTeacher(nn.Module):
         teacher:nn.Module, # a `StereoNet`
         folder,            # where its answers are kept
         data:str,          # what the indices mean: source, size, seed, augmentation
-        maps=None,         # names of what is kept, see `get_map`; the teacher's answer if None
+        maps=None,         # names of what is kept, see `get_map`; the maps of the teacher's answer if None
     ):
         super().__init__()
-        self.teacher,self.folder,self.maps = teacher,Path(folder),tuple(maps or [teacher.answer])
+        self.teacher,self.folder,self.maps = teacher,Path(folder),tuple(maps or [teacher.answer, *teacher.answer_with])
         self.max_disp,self.answer,self.asked = teacher.max_disp,teacher.answer,0
         self.spec = getattr(teacher, 'spec', dict(name=type(teacher).__name__))
         about = dict(teacher=fingerprint(teacher), data=data, maps=list(self.maps))
