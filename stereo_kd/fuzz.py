@@ -963,11 +963,12 @@ def called(
     run,    # function without arguments
 ) -> set:   # (module, name); of a constructor the class is the name
     "Functions of this library that a call reaches"
-    found = set()
+    found,seen = set(),set()
     def note(frame, event, _):
-        module = frame.f_globals.get('__name__', '')
-        if event!='call' or not module.startswith('stereo_kd.'): return
-        name = frame.f_code.co_name
+        if event!='call' or frame.f_code in seen: return
+        name,module = frame.f_code.co_name,frame.f_globals.get('__name__', '')
+        if name!='__init__': seen.add(frame.f_code) # an inherited one belongs to several classes
+        if not module.startswith('stereo_kd.'): return
         made = type(frame.f_locals['self']).__mro__ if name=='__init__' and 'self' in frame.f_locals else ()
         for n in [c.__name__ for c in made] or [name]: found.add((module.removeprefix('stereo_kd.'), n))
     before = sys.getprofile()

@@ -121,7 +121,7 @@ def test_damage_ends_in_a_sentence():
     any_changes = st.one_of(st.lists(change, min_size=1, max_size=3), natures)
     with tempfile.TemporaryDirectory() as d:
         benches,counts = {},Counter()
-        @settings(max_examples=600, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+        @settings(max_examples=300, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
         @given(st.sampled_from(quick), st.floats(0, 1), any_changes)
         def check(name, which, changes):
             if name not in benches:
@@ -132,7 +132,7 @@ def test_damage_ends_in_a_sentence():
             counts[outcome[0].kind] += 1
             assert outcome[0].kind in ('accepted','refused') and not mib>500, (outcome,mib)
         check()
-    assert counts['refused']>counts['accepted']>0 and counts.total()>=500, counts
+    assert counts['refused']>counts['accepted']>0 and counts.total()>=250, counts
     test_eq(sorted(benches), quick)
 
 @pytest.mark.slow
@@ -282,8 +282,8 @@ def test_every_reader_has_a_target():
     assert ('core','pad_to') in called(lambda: stereo_kd.core.pad_to(torch.ones(1,1,3,3), 4))
 
 def test_the_kept_run_is_clean():
-    from stereo_kd.testing import find_rows, project_root
-    rows = find_rows('data/results/fuzz.csv', dict(exp='fuzz'), project_root())
+    from stereo_kd.testing import project_root
+    with open(project_root()/'data/results/fuzz.csv') as f: rows = list(csv.DictReader(f))
     assert sum(int(r['inputs']) for r in rows)>=100_000 and min(int(r['inputs']) for r in rows)>=100
     assert {r['reader'] for r in rows}==set(TARGETS)
     for r in rows: test_eq([r['tracebacks'],r['hangs'],float(r['peak_mib'])<500], ['0','0',True])
