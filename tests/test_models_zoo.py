@@ -39,6 +39,9 @@ def test_a_fresh_network_of_pruned_widths():
     test_eq(part, create_model('dtpnet', max_disp=48).score.weight[:,-12:,0,0].detach())
     lite = create_like(create_model('dtpnet_lite', max_disp=48))
     test_eq(lite.score.weight[:,-12:,0,0].detach(), torch.eye(12))
+    for name in ('dtpnet','dtpnet_lite'): # a learned upsampling starts as the bilinear one
+        learned = apply_widths(create_model(name, max_disp=48, upsample='convex'), {'upsample.out': [16,144,1]})
+        test_eq(create_like(learned).upsample.out.weight.detach(), torch.zeros(144,16,1,1))
 
 def test_roundtrip_is_exact():
     torch.manual_seed(0)
