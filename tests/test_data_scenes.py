@@ -400,6 +400,10 @@ def test_kept_pairs_are_the_rendered_ones():
         later = kept.render([4]) # pair 1 in the second epoch: the same scene, photographed anew
         test_eq(later['disp'][0], got['disp'][1])
         assert 0<(later['left'][0]-got['left'][1]).abs().mean()<.4
+        kept.without = ('noise',)
+        first,anew = (kept.render([i])['left'] for i in (1,4))
+        assert (first-anew).abs().mean()>.005 # by another exposure, not by other noise alone
+        kept.without = ()
         times = {f.name:f.stat().st_mtime_ns for f in Path(folder).glob('*.pair')}
         test_eq(len(keep_scenes(ScenePairs(4, (32,64), seed=2), folder)), 4) # one more; the others stay
         assert all((Path(folder)/n).stat().st_mtime_ns==t for n,t in times.items())
