@@ -506,8 +506,8 @@ def upward_imports(graph:dict # of `import_graph`
 ROOMS = dict(
     core='', metrics='core', testing='', kernels='core', data='core metrics kernels', models='core kernels',
     losses='models kernels', prune='models', train='losses prune models data',
-    inference='models kernels data.io', evaluation='inference data', deploy='evaluation',
-    fuzz='testing train deploy', all='train deploy fuzz')
+    inference='models kernels data.io', adapt='train inference', evaluation='inference data', deploy='evaluation',
+    fuzz='testing adapt deploy', all='adapt deploy fuzz')
 
 def may_import(room:str # name of a room
 ) -> set[str]: # rooms and modules
