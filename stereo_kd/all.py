@@ -46,6 +46,7 @@ from .inference.weighted_median import weighted_median_filter
 from .inference.rectify import align_rows, row_offsets
 from .inference.left_right import fill_border, left_right_check, postprocess
 from .inference.tiled import Tiled
+from .adapt import adapt, adapt_files
 from .inference.sgbm import sgbm
 from .inference.predict import predict, to_depth, write_ply
 from .evaluation.cost import count_macs, count_params, latency, module_table, thop_macs

@@ -4,14 +4,13 @@
 
 # %% auto #0
 __all__ = ['IMAGENET_MEAN', 'IMAGENET_STD', 'LOCK', 'COLUMNS', 'normalize', 'denormalize', 'check_pair', 'pad_to', 'set_seed',
-           'commit', 'environment', 'pick', 'choose_preset', 'atomic_write', 'save_tensors', 'check_output',
-           'check_file', 'read_text', 'parse_json', 'read_json', 'OtherRequest', 'claim', 'FolderInUse', 'take', 'hold',
-           'format_table', 'parse_size', 'check_threads', 'write_csv', 'check_rows', 'write_rows', 'put_aside',
-           'run_folder', 'save_run', 'read_run', 'keep_modes', 'evaluating', 'fingerprint', 'checksum', 'out_of_memory',
-           'limit_memory', 'Refused', 'one_line']
+           'commit', 'environment', 'default_device', 'pick', 'choose_preset', 'atomic_write', 'save_tensors',
+           'check_output', 'check_file', 'read_text', 'parse_json', 'read_json', 'OtherRequest', 'claim', 'FolderInUse',
+           'take', 'hold', 'format_table', 'write_csv', 'check_rows', 'write_rows', 'put_aside', 'run_folder',
+           'save_run', 'read_run', 'keep_modes', 'evaluating', 'fingerprint', 'checksum']
 
 # %% ../nbs/00_core.ipynb #6d74bcf0
-import atexit, csv, errno, glob, hashlib, json, os, platform, random, re, secrets, socket, stat, subprocess, sys
+import atexit, csv, errno, glob, hashlib, json, os, platform, random, secrets, socket, stat, subprocess
 import tempfile, threading, time, weakref
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
@@ -22,8 +21,8 @@ from safetensors.torch import save
 from torch import nn, Tensor
 
 # %% ../nbs/00_core.ipynb #ce1c57cf
-try: import fcntl, resource
-except ImportError: fcntl = resource = None # Windows has neither
+try: import fcntl
+except ImportError: fcntl = None # Windows has none
 
 # %% ../nbs/00_core.ipynb #61f3e302
 IMAGENET_MEAN = (0.485, 0.456, 0.406) # RGB
@@ -91,6 +90,12 @@ def environment() -> dict: # strings and numbers only, so that JSON can hold it
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else ''
     return dict(python=platform.python_version(), **{l:version(l) for l in libs}, machine=platform.machine(),
                 threads=torch.get_num_threads(), gpu=gpu, commit=commit())
+
+# %% ../nbs/00_core.ipynb #614d2970
+def default_device() -> torch.device: # the current CUDA device, Apple's, or the CPU
+    "The accelerator if there is one: fastai's choice"
+    if torch.cuda.is_available(): return torch.device(torch.cuda.current_device())
+    return torch.device('mps' if torch.backends.mps.is_available() else 'cpu')
 
 # %% ../nbs/00_core.ipynb #679bb924
 def pick(
@@ -340,22 +345,6 @@ def format_table(
         '  '.join(c.ljust(w) if i==0 else c.rjust(w) for i,(c,w) in enumerate(zip(r, widths)))
         for r in cells)
 
-# %% ../nbs/00_core.ipynb #13badd91
-def parse_size(
-    text:str, # such as '480x640'
-) -> tuple:   # (H,W), px
-    "Image size from HEIGHTxWIDTH"
-    m = re.fullmatch(r'([1-9]\d*)x([1-9]\d*)', text.strip().lower())
-    if not m: raise ValueError(f"size must be HEIGHTxWIDTH in pixels, like 480x640, got '{text}'")
-    return int(m[1]),int(m[2])
-
-def check_threads(
-    n:int, # CPU threads; None: as they are
-):
-    "Refuse a number of threads that no machine has: a library that cannot start one ends the process"
-    most = max(64, 4*(os.cpu_count() or 1))
-    if n is not None and not 1<=n<=most: raise ValueError(f"threads must be 1 to {most} on this machine, got {n}")
-
 # %% ../nbs/00_core.ipynb #15fd1876
 def write_csv(
     rows:list, # dicts with the same keys
@@ -507,70 +496,3 @@ def checksum(
         h.update(f'\n{name} {tuple(t.shape)} {t.dtype}\n'.encode())
         h.update(_bytes_of(t))
     return h.hexdigest()
-
-# %% ../nbs/00_core.ipynb #c8f8c7ac
-_memory_words = ("can't allocate memory", 'cannot allocate memory', 'not enough memory', 'insufficient memory',
-                 'failed to allocate', 'out of memory', 'bad_alloc', 'bad alloc')
-
-def out_of_memory(
-    e:BaseException, # any
-) -> bool:
-    "Is it about memory, as Python, NumPy, torch, OpenCV or a runtime say it?"
-    return isinstance(e, (MemoryError, torch.OutOfMemoryError)) or any(w in str(e).lower() for w in _memory_words)
-
-# %% ../nbs/00_core.ipynb #a9db76e9
-def _kilobytes(file, key): # of a file of /proc
-    return int(re.search(rf'^{key}:\s*(\d+) kB', Path(file).read_text(), re.M)[1])
-
-def _free_memory():
-    "Bytes that the system, or the group of processes that this one belongs to, can still give"
-    free = 1024*_kilobytes('/proc/meminfo', 'MemAvailable')
-    group = Path('/sys/fs/cgroup')
-    with suppress(OSError, ValueError): # no such group, or one without a limit ('max')
-        cached = re.search(r'^inactive_file (\d+)', (group/'memory.stat').read_text(), re.M)
-        used = int((group/'memory.current').read_text())-int(cached[1] if cached else 0)
-        free = min(free, int((group/'memory.max').read_text())-used)
-    return max(free, 0)
-
-@contextmanager
-def limit_memory(
-    free:int=None, # bytes that may be asked for inside; None: what the machine has free
-):
-    "An allocation above what is free fails inside, instead of ending the process; on Linux without a GPU"
-    if resource is None or torch.cuda.is_available() or not os.path.exists('/proc/meminfo'):
-        yield
-        return
-    most = 1024*_kilobytes('/proc/self/status', 'VmData')+(_free_memory() if free is None else free)
-    before = resource.getrlimit(resource.RLIMIT_DATA)
-    most = min([most, *(b for b in before if b!=resource.RLIM_INFINITY)])
-    resource.setrlimit(resource.RLIMIT_DATA, (most, before[1]))
-    try: yield
-    finally: resource.setrlimit(resource.RLIMIT_DATA, before)
-
-# %% ../nbs/00_core.ipynb #b4de9982
-class Refused(SystemExit):
-    "A command has ended with one line"
-    def __init__(self, sentence):
-        super().__init__(2) # the exit code
-        self.sentence = sentence
-    def __str__(self): return self.sentence
-
-def _sentence(e, way_out):
-    if out_of_memory(e): return f'out of memory; try {way_out}'
-    text = getattr(e, 'strerror', None) or str(e)
-    return f'{e.filename}: {text}' if getattr(e, 'filename', None) else text
-
-@contextmanager
-def one_line(
-    command:str, # its name
-    way_out:str, # what to try when memory is short
-    foreseen=(ValueError,OSError), # kinds of errors that are not bugs
-):
-    "Foreseeable errors as one line on stderr and exit code 2"
-    try:
-        with limit_memory(): yield
-    except Exception as e:
-        if not isinstance(e, foreseen) and not out_of_memory(e): raise
-        sentence = f'{command}: {_sentence(e, way_out)}'
-        print(sentence, file=sys.stderr)
-        raise Refused(sentence) from e

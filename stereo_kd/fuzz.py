@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['NUMBERS', 'WORDS', 'VALUES', 'DAMAGES', 'CPU_SECONDS', 'SECONDS', 'TARGETS', 'CALIBRATION', 'NATURES', 'FUZZ_COLUMNS',
            'OPENERS', 'WRITERS', 'NO_PATHS', 'Damage', 'damaged', 'Hang', 'Outcome', 'alarm', 'attempt', 'Target',
-           'target', 'tiny_network', 'become', 'Bench', 'work', 'fuzz_targets', 'stereo_kd_fuzz', 'file_readers',
+           'target', 'tiny_network', 'become', 'Bench', 'work', 'fuzz_targets', 'fuzz_readers', 'file_readers',
            'called']
 
 # %% ../nbs/88_fuzz.ipynb #8df51272
@@ -14,19 +14,21 @@ import threading, warnings, zlib
 from collections import Counter, defaultdict
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from functools import lru_cache
+from importlib.metadata import entry_points
 from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 from unittest import mock
 import cv2, numpy as np, torch
 from fastcore.basics import patch
-from fastcore.script import Param, call_parse
 from PIL import Image
 from safetensors.torch import save_file
 import stereo_kd
 from . import testing
+from .cli import limit_memory
+from .adapt import PseudoTruth, adapt_files
 from stereo_kd.core import (
-    claim, commit, limit_memory, pick, put_aside, read_json, read_run, read_text, run_folder, save_run, set_seed,
+    claim, commit, pick, put_aside, read_json, read_run, read_text, run_folder, save_run, set_seed,
     write_rows)
 from .data.eth3d import eth3d
 from .data.files import PairFile, PairFiles, read_split
@@ -39,9 +41,9 @@ from .data.sceneflow import sceneflow
 from .data.scenes import MAGIC, KeptScenes, ScenePairs, keep_scenes, read_views
 from .deploy import export, speed
 from .evaluation.evaluate import (
-    evaluate, evaluate_frames, from_folder, open_pairs, real_pairs, stereo_eval)
+    evaluate, evaluate_files, evaluate_frames, from_folder, open_pairs, real_pairs)
 from .inference.image import to_image
-from .inference.predict import predict, predict_file, stereo_predict, write_ply
+from .inference.predict import predict, predict_file, write_ply
 from .models.madis import load_pretrained
 from .models.zoo import create_model, load_model, publish, read_card, save_model
 from .train.cache import CachedTeacher
@@ -430,6 +432,11 @@ def _write_answers(folder):
 @target('answers', _write_answers)
 def _(folder, path): CachedTeacher(tiny_network(), folder, 'noise')(*_images(), indices=[0,1])
 
+def _labelled(folder): return PseudoTruth(list(zip(*_images())), tiny_network(), folder)
+
+@target('labels', lambda folder: _labelled(folder).batch([0,1]))
+def _(folder, path): _labelled(folder).batch([0,1])
+
 def _write_states(folder):
     state = dict(rows=[dict(epe=1.5)], model=tiny_network().state_dict(), callbacks={}, opt=[])
     for name,k in (('two',1), ('two',2), ('one',3)): write_state(folder/name, k, dict(state, epoch=k))
@@ -497,11 +504,13 @@ def _(folder, path):
         predict_file(left, right, f'{d}/a.npy', folder/'tiny.safetensors', device='cpu')
         write_ply(f'{d}/a.ply', np.ones((32,64)), left, 100., .1)
 
+def _command(name): return next(iter(entry_points(group='console_scripts', name=name))).load()
+
 @target('predict_command', _write_pair)
 def _(folder, path):
     with tempfile.TemporaryDirectory() as d:
-        stereo_predict(f'{folder}/left.png', f'{folder}/right.png', o=f'{d}/a.png', model=f'{folder}/tiny.safetensors',
-                       device='cpu')
+        pair = f'{folder}/left.png',f'{folder}/right.png'
+        _command('stereo_predict')(*pair, o=f'{d}/a.png', model=f'{folder}/tiny.safetensors', device='cpu')
 
 def _write_evaluation(folder):
     _write_pairs(folder)
@@ -518,8 +527,24 @@ def _(folder, path):
 @target('evaluate_command', _write_evaluation, .3)
 def _(folder, path):
     with tempfile.TemporaryDirectory() as d:
-        stereo_eval('folder', str(folder), model=f'{folder}/tiny.safetensors', o=f'{d}/rows.csv')
-        stereo_eval('folder', str(folder), folder=f'{folder}/est')
+        evaluate_files('folder', folder, folder/'tiny.safetensors', out=f'{d}/rows.csv')
+        command = _command('stereo_eval')
+        command('folder', str(folder), model=f'{folder}/tiny.safetensors', o=f'{d}/rows.csv')
+        command('folder', str(folder), folder=f'{folder}/est')
+
+# %% ../nbs/88_fuzz.ipynb #d9047284
+def _write_camera(folder):
+    _write_pairs(folder)
+    save_model(tiny_network(), folder/'tiny.safetensors')
+
+@target('adaptations', _write_camera, .2)
+def _(folder, path):
+    with tempfile.TemporaryDirectory() as d:
+        tiny = f'{folder}/tiny.safetensors'
+        try: adapt_files(folder, f'{d}/a.safetensors', tiny, tiny, steps=1, size=(32,64))
+        except ValueError as e:
+            if 'nothing is written' not in str(e): raise
+
 
 # %% ../nbs/88_fuzz.ipynb #57a241b3
 def _no_graph(net, size, tail): raise SystemExit(0) # everything has been read
@@ -530,7 +555,8 @@ def _(folder, path):
     with mock.patch.object(export, '_graph', _no_graph), tempfile.TemporaryDirectory() as d:
         for call in (
             lambda: export.export_onnx(tiny_network(), f'{d}/a.onnx', (32,64), pair=(left,right)),
-            lambda: export.stereo_export(f'{folder}/tiny.safetensors', f'{d}/a.onnx', '32x64', 'none', left, right)):
+            lambda: _command('stereo_export')(
+                f'{folder}/tiny.safetensors', f'{d}/a.onnx', '32x64', 'none', left, right)):
             try: call()
             except SystemExit as e:
                 if e.code: raise
@@ -539,7 +565,7 @@ def _(folder, path):
 def _(folder, path):
     top = dict(matmul_gmacs=1., copy_gbs=1.)
     with mock.patch.object(speed, 'roofline', lambda: top):
-        speed.stereo_bench([str(path)], ['eager'], ['32x64'], [1], 1)
+        _command('stereo_bench')([str(path)], ['eager'], ['32x64'], [1], 1)
 
 # %% ../nbs/88_fuzz.ipynb #96124460
 def _write_graph(folder):
@@ -741,26 +767,21 @@ def fuzz_targets(
 
 
 # %% ../nbs/88_fuzz.ipynb #186b298e
-class _Short(Param):
-    "An option with one dash"
-    pre = '-'
-
 def _earlier(path, seed):
     "Rows of an earlier run with the same inputs, by reader; those in which something failed are to be made again"
     if not path or not Path(path).exists(): return {}
     rows = csv.DictReader(io.StringIO(read_text(path), newline=''))
     return {r['reader']:r for r in rows if [r.get(k) for k in ('seed','tracebacks','hangs')]==[str(seed),'0','0']}
 
-@call_parse
-def stereo_kd_fuzz(
-    readers:Param("targets; all if none is named", str, nargs='*')=(),
+def fuzz_readers(
+    readers=(),      # targets; all if none is named
     inputs:int=1000, # in all
     seed:int=0,      # of the inputs
-    o:_Short("csv file to write; what it has already is not done again", str)=None,
-):
+    out=None,        # csv file to write; what it has already is not done again
+) -> int:            # how many inputs failed
     "Try damaged files on everything that reads one, and count what becomes of them"
     chosen = {n:pick(TARGETS, n, 'target') for n in readers or TARGETS}
-    whole,rows,failed = sum(t.share for t in chosen.values()),_earlier(o, seed),0
+    whole,rows,failed = sum(t.share for t in chosen.values()),_earlier(out, seed),0
     wanted = {n:math.ceil(inputs*t.share/whole) for n,t in chosen.items()}
     todo = {n:k for n,k in wanted.items() if int(rows.get(n, {}).get('inputs', 0))<k}
     for row,failures in fuzz_targets(todo, seed):
@@ -768,9 +789,9 @@ def stereo_kd_fuzz(
         for k,text in failures: print(f"{row['reader']} {k}: {text}")
         print({k:row[k] for k in (*FUZZ_COLUMNS,'peak_mib')}, flush=True)
         failed += len(failures)
-        if o: write_rows([rows[k] for k in TARGETS if k in rows], o, FUZZ_COLUMNS)
+        if out: write_rows([rows[k] for k in TARGETS if k in rows], out, FUZZ_COLUMNS)
     print({k:sum(int(rows[n][k]) for n in chosen) for k in FUZZ_COLUMNS[1:]})
-    if failed: sys.exit(1)
+    return failed
 
 
 # %% ../nbs/88_fuzz.ipynb #fe0b8227

@@ -468,12 +468,13 @@ def project_root() -> Path: # folder that holds `nbs`
 # %% ../nbs/02_testing.ipynb #9f841ab1
 def own_imports(code:str # source of a cell
 ) -> set[str]: # such as `data.io`, and `data.io.read_pfm` for a name of it
-    "What a cell imports from this library, also inside its functions"
+    "What a cell imports from this library, also inside its functions and late"
     found = set()
     for o in ast.walk(ast.parse(re.sub(r'^[%!].*', '', code, flags=re.M))):
         if isinstance(o, ast.Import): found |= {a.name for a in o.names}
         elif isinstance(o, ast.ImportFrom) and not o.level:
             found |= {o.module, *(f'{o.module}.{a.name}' for a in o.names)}
+        elif isinstance(o, ast.Call) and getattr(o.func, 'id', '')=='Late': found |= {a.value for a in o.args}
     return {name.removeprefix('stereo_kd.') for name in found if name.startswith('stereo_kd.')}
 
 # %% ../nbs/02_testing.ipynb #0eb91e94
@@ -504,10 +505,10 @@ def upward_imports(graph:dict # of `import_graph`
 
 # %% ../nbs/02_testing.ipynb #99a77a10
 ROOMS = dict(
-    core='', metrics='core', testing='', kernels='core', data='core metrics kernels', models='core kernels',
+    cli='', core='cli', metrics='core', testing='', kernels='core', data='core metrics kernels', models='core kernels',
     losses='models kernels', prune='models', train='losses prune models data',
     inference='models kernels data.io', adapt='train inference', evaluation='inference data', deploy='evaluation',
-    fuzz='testing adapt deploy', all='adapt deploy fuzz')
+    fuzz='testing adapt deploy', commands='fuzz', all='adapt deploy fuzz')
 
 def may_import(room:str # name of a room
 ) -> set[str]: # rooms and modules
@@ -528,14 +529,14 @@ def room_imports(graph:dict # of `import_graph`
 # %% ../nbs/02_testing.ipynb #d4da240f
 def longest_chain(graph:dict # of `import_graph`
 ) -> list[str]: # names, the importing module first
-    "The longest way down the imports, without `all` and `fuzz`, which no module imports"
+    "The longest way down the imports, without `all`, `fuzz` and `commands`, which stand above the library"
     chains = {}
     def down(name):
         if name not in chains:
             chains[name] = [] # ends a circle
             chains[name] = [name, *max(map(down, sorted(graph[name].imports)), key=len, default=[])]
         return chains[name]
-    return max((down(name) for name in graph if name not in ('all','fuzz')), key=len, default=[])
+    return max((down(name) for name in graph if name not in ('all','fuzz','commands')), key=len, default=[])
 
 # %% ../nbs/02_testing.ipynb #12883954
 def public_names(code:str # source of an exported cell

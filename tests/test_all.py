@@ -39,6 +39,7 @@ from stereo_kd.inference.weighted_median import weighted_median_filter
 from stereo_kd.inference.rectify import align_rows, row_offsets
 from stereo_kd.inference.left_right import fill_border, left_right_check, postprocess
 from stereo_kd.inference.tiled import Tiled
+from stereo_kd.adapt import adapt, adapt_files
 from stereo_kd.inference.sgbm import sgbm
 from stereo_kd.inference.predict import predict, to_depth, write_ply
 from stereo_kd.evaluation.cost import count_macs, count_params, latency, module_table, thop_macs

@@ -1,5 +1,5 @@
 # Generated from nbs/00_core.ipynb; edit the notebook, not this file
-import atexit, csv, errno, glob, hashlib, json, os, platform, random, re, secrets, socket, stat, subprocess, sys
+import atexit, csv, errno, glob, hashlib, json, os, platform, random, secrets, socket, stat, subprocess
 import tempfile, threading, time, weakref
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
@@ -33,6 +33,17 @@ def test_check_pair_names_both_shapes():
     test_fail(
         lambda: check_pair(torch.zeros(1,3,4,4), torch.zeros(1,3,4,5)),
         contains='(1, 3, 4, 4) != (1, 3, 4, 5)')
+
+def test_device_is_the_one_that_fastai_takes():
+    from fastai import torch_core
+    from unittest import mock
+    def with_devices(cuda, mps, f):
+        has = dict(is_available=lambda: cuda, current_device=lambda: 1)
+        with mock.patch.multiple(torch.cuda, **has), mock.patch.object(torch.backends.mps, 'is_available', lambda: mps): return f()
+    for cuda,mps,want in ((True,False,'cuda:1'), (True,True,'cuda:1'), (False,True,'mps'), (False,False,'cpu')):
+        got = with_devices(cuda, mps, default_device)
+        test_eq(got, torch.device(want))
+        with mock.patch.object(torch_core, '_has_mps', lambda: mps): test_eq(got, with_devices(cuda, mps, torch_core.default_device))
 
 def test_seeds_repeat():
     def draw(s):
@@ -211,14 +222,6 @@ def test_a_second_process_is_told_who_is_there():
                 test_fail(lambda: take(f, wait=0), exc=FolderInUse, contains='is in use')
             test_eq(os.path.basename(take(f, wait=0)), LOCK)
 
-def test_size_strings():
-    test_eq(parse_size(' 480X640 '), (480,640))
-    for wrong in ('480', '480x', 'x', '0x640', '480x640x3', '48 0x640'):
-        test_fail(lambda: parse_size(wrong), contains=f"like 480x640, got '{wrong}'")
-    check_threads(2)
-    check_threads(None)
-    for wrong in (0, -1, 1_000_000): test_fail(lambda: check_threads(wrong), contains=f'on this machine, got {wrong}')
-
 def test_rows_have_one_schema():
     with tempfile.TemporaryDirectory() as d:
         write_rows(
@@ -328,41 +331,3 @@ def test_checksums_change_with_anything():
     other += [checksum('a', dict(m=y, n=torch.tensor(1))) for y in (x.reshape(3,2), x.view(torch.int32), x.T, x+1)]
     test_eq(len({same, *other}), 1+len(other))
     test_eq(checksum('a', dict(m=x.T)), checksum('a', dict(m=x.T.contiguous())))
-
-def test_a_command_ends_with_one_line():
-    from contextlib import redirect_stderr
-    from io import StringIO
-    def run(e, **kw):
-        with redirect_stderr(StringIO()) as said:
-            try:
-                with one_line('stereo_x', 'less', **kw): raise e
-            except Refused as done: return done.code,said.getvalue(),str(done)+'\n'
-    for e,words in ((ValueError('a.png is damaged'),'a.png is damaged'),
-                    (FileNotFoundError(2, 'No such file', 'a.png'),'a.png: No such file'),
-                    (MemoryError(),'out of memory; try less'),
-                    (RuntimeError('std::bad_alloc'),'out of memory; try less')):
-        code,said,text = run(e)
-        test_eq([code,said,text], [2,f'stereo_x: {words}\n',said])
-    test_fail(lambda: run(RuntimeError('a bug')), exc=RuntimeError, contains='a bug')
-    test_eq(run(RuntimeError('needs onnx'), foreseen=RuntimeError)[1], 'stereo_x: needs onnx\n')
-    assert out_of_memory(MemoryError()) and not out_of_memory(ValueError('a.png is damaged'))
-
-@pytest.mark.slow
-def test_memory_that_is_not_there_is_refused():
-    import sys
-    code = '''if 1:
-    import numpy, torch
-    from stereo_kd import core
-    limit = core.limit_memory
-    core.limit_memory = lambda: limit(300*2**20) # as if 300 MiB were free
-    for ask in (lambda: torch.ones(2**28), lambda: numpy.ones(2**28), lambda: bytearray(2**30),
-                lambda: [torch.ones(2**20) for _ in range(1000)], lambda: torch.ones(2**20)):
-        try:
-            with core.one_line('stereo_x', 'less'): ask()
-        except core.Refused as e: print(e)
-    print('done', len(torch.ones(2**27)))''' # 512 MiB: the limit is gone
-    if sys.platform=='linux' and not torch.cuda.is_available():
-        done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
-        said = 'stereo_x: out of memory; try less\n'
-        test_eq([done.returncode,done.stdout,done.stderr], [0,4*said+f'done {2**27}\n',4*said])
-    with limit_memory(): test_eq(torch.ones(9).sum().item(), 9)

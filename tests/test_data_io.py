@@ -5,7 +5,8 @@ from io import BytesIO
 from pathlib import Path
 import cv2, numpy as np
 from PIL import Image, TiffImagePlugin
-from stereo_kd.core import atomic_write, check_file, out_of_memory
+from stereo_kd.cli import out_of_memory
+from stereo_kd.core import atomic_write, check_file
 import errno, os, struct, tempfile, zlib
 from unittest.mock import patch
 from fastcore.test import *

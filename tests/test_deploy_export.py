@@ -4,12 +4,12 @@ from contextlib import contextmanager
 from copy import deepcopy
 from importlib.util import find_spec
 import numpy as np, torch
-from fastcore.script import call_parse
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 from torch.nn.utils.fusion import fuse_conv_bn_eval
-from stereo_kd.core import atomic_write, check_file, check_output, format_table, normalize, one_line, parse_size, pick
+from stereo_kd.cli import parse_size
+from stereo_kd.core import atomic_write, check_file, check_output, format_table, normalize, pick
 from stereo_kd.data.synthetic import SyntheticPairs
 from stereo_kd.models.base import StereoNet, answer_maps
 from stereo_kd.models.regression import plain_tail
@@ -228,16 +228,16 @@ def test_a_transformer_is_exported():
             test_eq([r['runtime'] for r in rows], installed_runtimes())
             assert all(r['max_px']<1e-3 for r in rows), rows
 
-def test_command_line():
+def test_checkpoint_to_file():
     with tempfile.TemporaryDirectory() as d:
         if installed_runtimes():
-            stereo_export('dtpnet_lite_pruned', f'{d}/a.onnx', size='48x96', tail='plain')
+            export_file('dtpnet_lite_pruned', f'{d}/a.onnx', size='48x96', tail='plain')
             assert Path(f'{d}/a.onnx').stat().st_size>2e5 # its weights are in it
         test_fail(
-            lambda: stereo_export('nobody', f'{d}/b.onnx'), exc=SystemExit,
-            contains='stereo_export: no checkpoint nobody')
+            lambda: export_file('nobody', f'{d}/b.onnx'), exc=FileNotFoundError,
+            contains='no checkpoint nobody')
         test_fail(
-            lambda: stereo_export('dtpnet_pruned', f'{d}/b.onnx', size='48'), exc=SystemExit,
+            lambda: export_file('dtpnet_pruned', f'{d}/b.onnx', size='48'), exc=ValueError,
             contains='size must be HEIGHTxWIDTH')
         assert not Path(f'{d}/b.onnx').exists()
         from stereo_kd.models.zoo import save_model
@@ -245,6 +245,6 @@ def test_command_line():
         save_model(create_model('dtpnet', max_disp=48, stem=8, width=16), checkpoint)
         before = checkpoint.read_bytes()
         test_fail(
-            lambda: stereo_export(str(checkpoint), str(checkpoint)), exc=SystemExit,
+            lambda: export_file(str(checkpoint), str(checkpoint)), exc=ValueError,
             contains='a.safetensors is the input')
         test_eq(checkpoint.read_bytes(), before)

@@ -1,20 +1,19 @@
 # Generated from nbs/87_deploy.speed.ipynb; edit the notebook, not this file
 import ctypes, cv2, numpy as np, platform, torch
 from contextlib import contextmanager
-from fastcore.script import Param, call_parse
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from statistics import median
 from time import perf_counter
 from torch import nn
-from stereo_kd.core import check_output, check_threads, fingerprint, format_table, one_line, parse_size, write_rows
+from stereo_kd.cli import check_threads, parse_size
+from stereo_kd.core import check_output, fingerprint, format_table, write_rows
 from stereo_kd.data.synthetic import DISAGREEMENTS, SyntheticPairs
 from stereo_kd.deploy.engine import Engine, check_engine, sessions
 from stereo_kd.evaluation.cost import costs, device_name
 from stereo_kd.inference.sgbm import sgbm, sgbm_settings
 from stereo_kd.models.zoo import create_model, list_models, load_model, shipped
 import csv, tempfile
-from fastcore.script import anno_parser
 from fastcore.test import *
 from stereo_kd.core import check_rows
 from stereo_kd.evaluation.cost import count_params
@@ -71,16 +70,10 @@ def test_each_row_has_its_own_times():
     test_eq((known['network'],known['engine'],tuple(call().disparity[-1].shape)), ('a','folded',(1,48,64)))
 
 @pytest.mark.serial
-def test_command_line():
-    p = anno_parser(stereo_bench)
-    args = p.parse_args(
-        'dtpnet psmnet --size 96x192 48x64 --threads 1 2 --engine eager folded -o rows.csv'.split())
-    test_eq(
-        [args.names, args.size, args.threads, args.engine, args.rounds, args.o],
-        [['dtpnet','psmnet'],['96x192','48x64'],[1,2],['eager','folded'],7,'rows.csv'])
+def test_networks_are_timed_by_name():
     with tempfile.TemporaryDirectory() as d:
-        stereo_bench(['dtpnet_lite_pruned','mobilestereonet2d'], size=['48x64'], rounds=1, threads=[1],
-                     sgbm=['3way'], o=f'{d}/rows.csv')
+        bench_networks(['dtpnet_lite_pruned','mobilestereonet2d'], size=['48x64'], rounds=1, threads=[1],
+                     sgbm=['3way'], out=f'{d}/rows.csv')
         rows = list(csv.DictReader(open(f'{d}/rows.csv')))
     test_eq([(r['network'],r['mode'],r['engine'],r['size'],r['threads']) for r in rows],
             [('dtpnet_lite_pruned','','folded','48x64','1'), ('mobilestereonet2d','','folded','48x64','1'),
@@ -94,7 +87,7 @@ def test_command_line():
         (dict(threads=[1,1_000_000]),'threads must be 1 to'), (dict(threads=[0]),'got 0'), (dict(rounds=0),'rounds must be 1 or more'),
         (dict(sgbm=['fast']),"unknown mode 'fast' of SGBM")):
         with mock.patch.dict(speed_rows.__globals__, roofline=lambda *a: 1/0, load_model=lambda *a: 1/0): # nothing is done before
-            test_fail(lambda: stereo_bench(['dtpnet'], **args), exc=SystemExit, contains=say)
+            test_fail(lambda: bench_networks(['dtpnet'], **args), exc=ValueError, contains=say)
     assert versions()['torch'] and 'nobody' not in versions()
     n = count_params(create_model('dtpnet', stem=8, width=16))
     test_eq(count_params(network_by_name('dtpnet:stem=8,width=16')), n)

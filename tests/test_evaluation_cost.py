@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 from torch.utils.flop_counter import FlopCounterMode
-from stereo_kd.core import check_threads, evaluating
+from stereo_kd.cli import check_threads
+from stereo_kd.core import evaluating
 import tempfile
 import matplotlib.pyplot as plt
 from stereo_kd.core import format_table

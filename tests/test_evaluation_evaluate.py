@@ -2,13 +2,12 @@
 import os, time, warnings
 import matplotlib.pyplot as plt, numpy as np, torch
 from fastcore.basics import patch
-from fastcore.script import call_parse
 from fastprogress.fastprogress import progress_bar
 from functools import cached_property, partial
 from pathlib import Path
 from torch import nn
 from typing import NamedTuple
-from stereo_kd.core import check_output, denormalize, evaluating, fingerprint, one_line, pick, write_rows
+from stereo_kd.core import check_output, denormalize, evaluating, fingerprint, pick, write_rows
 from stereo_kd.data.files import IncompleteWarning, PairFiles
 from stereo_kd.data.io import read_disparity, read_pixels
 from stereo_kd.data.kitti import kitti2012, kitti2015
@@ -19,7 +18,7 @@ from stereo_kd.metrics import Meter, near_jumps
 from stereo_kd.models.zoo import load_model, read_card, shipped
 from stereo_kd.inference.holes import fill_holes
 from stereo_kd.inference.left_right import check_post, postprocess
-from stereo_kd.inference.predict import DEFAULT_MODEL, Dash, predict
+from stereo_kd.inference.predict import predict
 from stereo_kd.inference.rectify import align_rows
 from stereo_kd.inference.sgbm import sgbm, sgbm_settings
 from stereo_kd.inference.tiled import Tiled
@@ -297,7 +296,7 @@ def test_command_prints_and_writes_the_figures():
             write_disparity(Path(d)/'est'/f'{i:06d}_10.png', np.full((6,9), 14, 'float32'))
         with contextlib.redirect_stdout(io.StringIO()) as out, warnings.catch_warnings():
             warnings.simplefilter('ignore')
-            stereo_eval('kitti2015', f'{d}/kitti2015', folder=f'{d}/est', o=f'{d}/rows.csv')
+            evaluate_files('kitti2015', f'{d}/kitti2015', folder=f'{d}/est', out=f'{d}/rows.csv')
         for say in ('kitti2015, mask all, 2 frames, 108 px: est', 'epe 5.000 px', 'd1 100.000 %', 'd1_all 100.000'):
             assert say in out.getvalue(), out.getvalue()
         rows = list(csv.DictReader((Path(d)/'rows.csv').open()))
@@ -315,8 +314,8 @@ def test_command_prints_and_writes_the_figures():
             with warnings.catch_warnings():
                 warnings.simplefilter('ignore')
                 test_fail(
-                    lambda: stereo_eval(**dict(dict(dataset='kitti2015', root=f'{d}/kitti2015'), **kw)),
-                    exc=SystemExit, contains=say)
+                    lambda: evaluate_files(**dict(dict(dataset='kitti2015', root=f'{d}/kitti2015', model=None if {'folder','sgbm'} & set(kw) else 'dtpnet'), **kw)),
+                    exc=ValueError, contains=say)
 
 def test_command_rows_of_networks_and_sgbm():
     from stereo_kd.core import set_seed
@@ -334,7 +333,7 @@ def test_command_rows_of_networks_and_sgbm():
     def row_of(d, **kw):
         loaded = mock.dict(network_name.__globals__, load_model=lambda name: net)
         with contextlib.redirect_stdout(io.StringIO()) as out, loaded:
-            stereo_eval('folder', d, o=f'{d}/rows.csv', **kw)
+            evaluate_files('folder', d, None if 'sgbm' in kw else 'net', out=f'{d}/rows.csv', **kw)
         row = list(csv.DictReader(open(f'{d}/rows.csv')))[-1]
         return row,float(row['epe']),out.getvalue()
     with tempfile.TemporaryDirectory() as d, warnings.catch_warnings():
@@ -372,7 +371,7 @@ def test_command_reproduces_published_rows():
     def check(**kw):
         with tempfile.TemporaryDirectory() as d, contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
             warnings.simplefilter('ignore')
-            stereo_eval('kitti2012', real_data()/'kitti2012', o=f'{d}/rows.csv', **kw)
+            evaluate_files('kitti2012', real_data()/'kitti2012', out=f'{d}/rows.csv', **kw)
             got = list(csv.DictReader(open(f'{d}/rows.csv')))[-1]
         same = ('network','weights','engine','precision','align','post','mask')
         found = [r for r in published if all(r[k]==got[k] for k in same) and r['mode']==got.get('mode', '')]
@@ -392,11 +391,11 @@ def test_command_writes_a_submission():
                 cv2.imwrite(str(p), np.zeros((2,3), np.uint8))
             write_disparity(Path(d)/'est'/f'{i:06d}_10.pfm', np.float32([[i+1,np.nan,i+2],[i+1]*3]))
         with contextlib.redirect_stdout(io.StringIO()) as out:
-            stereo_eval('kitti2015', d, folder=f'{d}/est', part='testing', submission=f'{d}/s.zip')
+            evaluate_files('kitti2015', d, folder=f'{d}/est', where=dict(part='testing'), submission=f'{d}/s.zip')
         assert 's.zip: 200 frames of kitti2015' in out.getvalue()
         with zipfile.ZipFile(f'{d}/s.zip') as z:
             x = cv2.imdecode(np.frombuffer(z.read('disp_0/000007_10.png'), np.uint8), cv2.IMREAD_UNCHANGED)
         test_eq(x.tolist(), [[8*256,8*256,9*256],[8*256]*3]) # the hole takes the smaller neighbour
         test_fail(
-            lambda: stereo_eval('kitti2015', d, folder=f'{d}/est', part='testing', n=3, submission=f'{d}/s.zip'),
-            exc=SystemExit, contains='197 of 200 frames are missing')
+            lambda: evaluate_files('kitti2015', d, folder=f'{d}/est', where=dict(part='testing', n=3), submission=f'{d}/s.zip'),
+            exc=ValueError, contains='197 of 200 frames are missing')

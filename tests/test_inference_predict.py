@@ -3,10 +3,8 @@ import math, time, warnings
 from pathlib import Path
 import numpy as np, torch
 import torch.nn.functional as F
-from fastai.torch_core import default_device
-from fastcore.script import Param, call_parse
 from torch import nn
-from stereo_kd.core import check_output, evaluating, normalize, one_line, parse_size
+from stereo_kd.core import check_output, default_device, evaluating, normalize
 from stereo_kd.data.io import write_bytes, write_disparity, write_picture
 from stereo_kd.models.zoo import load_model
 from stereo_kd.inference.image import to_image
@@ -271,95 +269,3 @@ def test_files_of_every_kind():
         run('a.ply', focal=100, baseline=.1, max_depth=1)
         assert f'element vertex {(10/want<=1).sum()}\n'.encode() in Path(f'{d}/a.ply').read_bytes()
     assert f'9x6 px, disparity {want.min():.1f} to {want.max():.1f} px' in said.getvalue(), said.getvalue()
-
-def test_one_letter_one_dash():
-    from fastcore.script import anno_parser
-    must,may = Dash('where to', 'OUT'),Dash('rows', 'CSV', required=False)
-    def f(o:must, r:may=None): "Example"
-    parser = anno_parser(f, 'f')
-    told = parser.parse_args(['-o','x','-r','y'])
-    test_eq((told.o,told.r), ('x','y'))
-    test_eq(parser.parse_args(['-o','x']).r, None)
-    assert '-o OUT' in parser.format_help() and '--o' not in parser.format_help()
-    with redirect_stderr(StringIO()) as err: test_fail(lambda: parser.parse_args([]), exc=SystemExit)
-    assert '-o' in err.getvalue()
-
-def test_command_line():
-    class Net(nn.Module):
-        max_disp = 8
-        def forward(self, left, right): return SimpleNamespace(disparity=[3+denormalize(left)[:,0]*50])
-    def load(name):
-        if name not in ('dtpnet',DEFAULT_MODEL): raise ValueError(f'unknown model {name}')
-        return Net()
-    def script(*args):
-        "Exit code, stdout, stderr"
-        g = dict(__name__='__main__', __file__='/x/stereo_predict', stereo_predict=stereo_predict)
-        with patch.object(
-            sys, 'argv', ['stereo_predict',*map(str, args)]), patch.dict(predict.__globals__, load_model=load), \
-             redirect_stdout(StringIO()) as out, redirect_stderr(StringIO()) as err:
-            try:
-                Context().run(exec, compile('stereo_predict()', g['__file__'], 'exec'), g)
-                code = 0 # nbdev_test is such a script itself
-            except SystemExit as e: code = e.code
-        return code,out.getvalue(),err.getvalue()
-    with tempfile.TemporaryDirectory() as d:
-        d = Path(d)
-        l,r = d/'l.png',d/'r.png'
-        for f in (l,r):
-            Image.fromarray(np.random.default_rng(0).integers(0, 256, (6,9,3), dtype=np.uint8)).save(f)
-        want = predict(Net(), l, r)
-        code,out,err = script(l, r, '-o', d/'new'/'a.pfm')
-        test_eq((code,err), (0,''))
-        test_eq(out.count('\n'), 1)
-        test_eq(read_disparity(d/'new/a.pfm'), want)
-        black = np.zeros((6,9,3), np.uint8)
-        Image.fromarray(black).save(d/'black.png')
-        black[:,:3] = 51
-        Image.fromarray(black).save(d/'edge.png') # 13 px, of which nothing is in view, beside 3 px
-        script(d/'edge.png', d/'black.png', '-o', d/'checked.npy', '--post', 'left_right')
-        test_close(read_disparity(d/'checked.npy'), np.full((6,9), 3.))
-        script(d/'edge.png', d/'black.png', '-o', d/'filtered.npy', '--post', 'filter', '--align')
-        test_eq(read_disparity(d/'filtered.npy'), predict(Net(), d/'edge.png', d/'black.png', align=True, post='filter'))
-        code,_,err = script(l, r, '-o', d/'tiled.npy', '--tile', '4x8')
-        test_eq((code,err), (0,''))
-        test_close(read_disparity(d/'tiled.npy'), want, eps=1e-4)
-        script(l, r, '-o', d/'a.png', '--raw', '--device', 'cpu')
-        test_eq(read_pixels(d/'a.png').dtype, np.uint16)
-        script(l, r, '-o', d/'a.png')
-        test_eq(read_pixels(d/'a.png').shape, (6,9,3))
-        script(
-            l, r, '-o', d/'a.ply', '--focal', 100, '--baseline', .1, '--cx', 1, '--cy', 2, '--doffs', 3,
-            '--max_depth', .5)
-        write_ply(d/'b.ply', want, l, 100, .1, 1, 2, 3, .5)
-        test_eq((d/'a.ply').read_bytes(), (d/'b.ply').read_bytes())
-        (d/'b.ply').unlink()
-        (d/'half.png').write_bytes(l.read_bytes()[:60])
-        Image.new('RGB', (8,6)).save(d/'small.png')
-        bad = [
-            ('none.png does not exist', 'none.png', r, 'b.png'),
-            ('half.png is a truncated or damaged PNG', l, d/'half.png', 'b.png'),
-            ('left is 9x6 px and right 8x6 px', l, d/'small.png', 'b.png'),
-            ('b.gif: the output must end in', l, r, 'b.gif'),
-            ('needs --focal (px) and --baseline', l, r, 'b.ply'),
-            ('4 px wide after scaling', l, r, 'b.png', '--scale', .5),
-            ('a tile is 4 px wide, less than the 8 px', l, r, 'b.png', '--tile', '4x4'),
-            ('size must be HEIGHTxWIDTH', l, r, 'b.png', '--tile', 'small'),
-            ('unknown model none', l, r, 'b.png', '--model', 'none'),
-            ('--raw is for .png', l, r, 'b.pfm', '--raw'),
-            ("post must be 'none', 'filter' or 'left_right', got 'both'", l, r, 'b.pfm', '--post', 'both'),
-            ("unknown device 'gpu9'", l, r, 'b.png', '--device', 'gpu9'),
-            ('no device cuda:99', l, r, 'b.png', '--device', 'cuda:99'),
-            ('l.png is the input', l, r, 'l.png'), ('cannot write', l, r, l/'b.png')]
-        for words,left,right,file,*options in bad:
-            code,out,err = script(left, right, '-o', d/file, *options)
-            test_eq((code,out), (2,''))
-            assert words in err and err.startswith('stereo_predict: '), err
-            assert err.count('\n')==1 and 'Errno' not in err, err
-        code,out,err = script(l, r)
-        test_eq(code, 2)
-        assert '-o' in err
-        assert not list(d.glob('b.*'))
-        def hungry(self, left, right): raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried ...")
-        with patch.object(Net, 'forward', hungry): code,out,err = script(l, r, '-o', d/'b.png')
-        test_eq([code,out], [2,''])
-        assert err.startswith('stereo_predict: out of memory; try a smaller --scale') and err.count('\n')==1, err

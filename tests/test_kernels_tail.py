@@ -3,7 +3,7 @@ import os, torch, warnings
 from contextlib import contextmanager
 from functools import lru_cache
 from importlib import import_module
-from torch import Tensor
+from torch import nn, Tensor
 import ctypes, os
 from statistics import median
 from time import perf_counter
@@ -60,6 +60,27 @@ def test_half_precision_threads_and_gradcheck():
     test_eq([tuple(t.shape) for t in torch.ops.stereo_kd.tail(m, 4, 8, 12, 1., False)], [(1,8,12),(1,0,8,12)])
     results = torch.library.opcheck(torch.ops.stereo_kd.tail.default, (s.requires_grad_(), 4, 84, 36, .5, True))
     with torch.no_grad(): test_eq(fused_tail(s, 48, (84,36)), fused_tail(s.detach(), 48, (84,36)))
+
+def test_operators_are_for_those_who_trace():
+    from torch.utils._python_dispatch import TorchDispatchMode
+    class Seen(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            names.append(func.name())
+            return func(*args, **(kwargs or {}))
+    def asked(f):
+        names.clear()
+        with Seen(): f()
+        return any(n.startswith('stereo_kd::') for n in names)
+    names,s = [],torch.randn(1,12,3,4)
+    watched = s.clone().requires_grad_()
+    assert not asked(lambda: fused_tail(s, 48, (12,16))) and asked(lambda: fused_tail(watched, 48, (12,16)))
+    with torch.no_grad(): assert not asked(lambda: fused_tail(watched, 48, (12,16)))
+    class Tail(nn.Module):
+        def forward(self, x): return fused_tail(x, 48, (12,16))
+    graph = str(torch.export.export(Tail(), (s,)).graph)
+    assert 'stereo_kd.tail' in graph, graph
+    test_eq(fused_tail(s.to('meta'), 48, (12,16)).shape, (1,12,16))
+    test_eq(fused_tail(s, 48, (12,16)), fused_tail(watched, 48, (12,16)).detach())
 
 def test_nan_and_infinity_come_out_as_nan():
     from stereo_kd.models.regression import disparity_tail

@@ -273,8 +273,8 @@ def test_the_project_is_found_or_the_test_skipped():
         test_eq(project_root(), Path(tmp)/'a')
 
 def test_imports_inside_functions_count():
-    code = '%time\nimport os, stereo_kd.core as c\nfrom .near import x\ndef f(): from stereo_kd.data.io import read_pfm'
-    test_eq(own_imports(code), {'core','data.io','data.io.read_pfm'})
+    code = '%time\nimport os, stereo_kd.core as c\nfrom .near import x\ndef f(): from stereo_kd.data.io import read_pfm\nx = Late("stereo_kd.fuzz")'
+    test_eq(own_imports(code), {'core','data.io','data.io.read_pfm','fuzz'})
 
 def test_an_import_upwards_is_found():
     with TemporaryDirectory() as tmp:

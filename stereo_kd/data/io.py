@@ -13,7 +13,8 @@ from io import BytesIO
 from pathlib import Path
 import cv2, numpy as np
 from PIL import Image, TiffImagePlugin
-from ..core import atomic_write, check_file, out_of_memory
+from ..cli import out_of_memory
+from ..core import atomic_write, check_file
 
 # %% ../../nbs/11_data.io.ipynb #010ae454
 def read_bytes(

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['runtimes', 'fold_bn', 'AnswerMaps', 'plain_disparity', 'PlainTail', 'onnxruntime_session', 'openvino_session',
-           'installed_runtimes', 'parity', 'export_onnx', 'stereo_export']
+           'installed_runtimes', 'parity', 'export_onnx', 'export_file']
 
 # %% ../../nbs/85_deploy.export.ipynb #92664421
 import ctypes, os, warnings
@@ -12,12 +12,12 @@ from contextlib import contextmanager
 from copy import deepcopy
 from importlib.util import find_spec
 import numpy as np, torch
-from fastcore.script import call_parse
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 from torch.nn.utils.fusion import fuse_conv_bn_eval
-from ..core import atomic_write, check_file, check_output, format_table, normalize, one_line, parse_size, pick
+from ..cli import parse_size
+from ..core import atomic_write, check_file, check_output, format_table, normalize, pick
 from ..data.synthetic import SyntheticPairs
 from ..models.base import StereoNet, answer_maps
 from ..models.regression import plain_tail
@@ -228,20 +228,18 @@ def export_onnx(
         _check_deviation(rows, tolerance, path)
     return rows
 
-# %% ../../nbs/85_deploy.export.ipynb #3821dc92
-@call_parse
-def stereo_export(
-    name:str,            # a network with shipped weights, or a checkpoint file
-    path:str,            # .onnx file to write
-    size:str='480x640',  # HEIGHTxWIDTH in pixels
-    tail:str='none',     # none: the maps that the disparity is read from; plain: disparity
-    left:str=None,       # left image of that size to compare on; an embedded pair if not given
-    right:str=None,      # its right image
+# %% ../../nbs/85_deploy.export.ipynb #950d6db1
+def export_file(
+    name,                # a network with shipped weights, or a checkpoint file
+    path,                # .onnx file to write
+    size:str='480x640',  # HEIGHTxWIDTH, px
+    tail:str='none',     # as for `export_onnx`
+    left=None,           # left image of that size to compare on; None: an embedded pair
+    right=None,          # its right image
 ):
-    "Write a network as ONNX, compared with torch in each runtime"
-    with one_line('stereo_export', 'a smaller --size', (ValueError,OSError,RuntimeError)):
-        check_output(path, name, left, right)
-        pair = (left,right) if left and right else None
-        rows = export_onnx(load_model(name), path, parse_size(size), tail, pair)
-        print(f'wrote {path}; against torch:')
-        print(format_table(rows) if rows else 'no runtime is installed to compare with')
+    "Write a network as ONNX and print how far it is from torch in each runtime"
+    check_output(path, name, left, right)
+    pair = (left,right) if left and right else None
+    rows = export_onnx(load_model(name), path, parse_size(size), tail, pair)
+    print(f'wrote {path}; against torch:')
+    print(format_table(rows) if rows else 'no runtime is installed to compare with')

@@ -4,18 +4,18 @@
 
 # %% auto #0
 __all__ = ['SPEED_COLUMNS', 'in_turn', 'cpu_threads', 'roofline', 'peak_memory', 'versions', 'network_runs', 'sgbm_runs',
-           'timed_rows', 'speed_rows', 'speed_table', 'conditions', 'network_by_name', 'stereo_bench']
+           'timed_rows', 'speed_rows', 'speed_table', 'conditions', 'network_by_name', 'bench_networks']
 
 # %% ../../nbs/87_deploy.speed.ipynb #6ac54807
 import ctypes, cv2, numpy as np, platform, torch
 from contextlib import contextmanager
-from fastcore.script import Param, call_parse
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from statistics import median
 from time import perf_counter
 from torch import nn
-from ..core import check_output, check_threads, fingerprint, format_table, one_line, parse_size, write_rows
+from ..cli import check_threads, parse_size
+from ..core import check_output, fingerprint, format_table, write_rows
 from ..data.synthetic import DISAGREEMENTS, SyntheticPairs
 from .engine import Engine, check_engine, sessions
 from ..evaluation.cost import costs, device_name
@@ -191,10 +191,6 @@ def conditions(
         f"{row['device']}, {row['matmul_gmacs']:.0f} GMAC/s, {row['copy_gbs']:.0f} GB/s; {row['versions']}")
 
 # %% ../../nbs/87_deploy.speed.ipynb #858de8af
-class _Short(Param):
-    "An option with one dash"
-    pre = '-'
-
 def network_by_name(
     name:str, # of weights that ship, a checkpoint, or one of `list_models()`, such as 'madis:size=tiny'
 ) -> nn.Module:
@@ -215,25 +211,23 @@ def _check_request(engine, size, threads, rounds, sgbm):
     if rounds<1: raise ValueError(f"rounds must be 1 or more, got {rounds}")
     return [parse_size(s) for s in size]
 
-# %% ../../nbs/87_deploy.speed.ipynb #cb5ba48d
-@call_parse
-def stereo_bench(
-    names:Param("networks: shipped weights, checkpoints, or such as madis:size=tiny", str, nargs='+'),
-    engine:Param("engines, see list_engines()", str, nargs='+')=('folded',),
-    size:Param("HEIGHTxWIDTH in pixels", str, nargs='+')=('540x960',),
-    threads:Param("CPU threads", int, nargs='+')=(2,),
-    rounds:int=7,        # timed calls of each, in turn
-    sgbm:Param("modes of OpenCV's SGBM beside them", str, nargs='*')=(),
-    o:_Short("csv file to write", str)=None,
+# %% ../../nbs/87_deploy.speed.ipynb #b52be45b
+def bench_networks(
+    names:list,           # see `network_by_name`
+    engine=('folded',),   # names of `list_engines()`
+    size=('540x960',),    # HEIGHTxWIDTH, px
+    threads=(2,),         # CPU threads
+    rounds:int=7,         # timed calls of each, in turn
+    sgbm=(),              # modes of OpenCV's SGBM beside them
+    out=None,             # csv file to write
 ):
     "Print parameters, multiply-accumulates, latency and peak memory of networks on engines"
-    with one_line('stereo_bench', 'a smaller --size, or fewer networks and engines at a time'):
-        sizes = _check_request(engine, size, threads, rounds, sgbm)
-        check_output(o, *names)
-        nets = {k:network_by_name(k) for k in names}
-        rows = speed_rows(nets, engine, sizes, threads, sgbm, rounds)
-        for r in rows:
-            if r['network'] in nets and not hasattr(nets[r['network']], 'card'): r['weights'] = ''
-        print(speed_table(rows))
-        print(conditions(rows[0]))
-        if o: write_rows(rows, o, SPEED_COLUMNS)
+    sizes = _check_request(engine, size, threads, rounds, sgbm)
+    check_output(out, *names)
+    nets = {k:network_by_name(k) for k in names}
+    rows = speed_rows(nets, engine, sizes, threads, sgbm, rounds)
+    for r in rows:
+        if r['network'] in nets and not hasattr(nets[r['network']], 'card'): r['weights'] = ''
+    print(speed_table(rows))
+    print(conditions(rows[0]))
+    if out: write_rows(rows, out, SPEED_COLUMNS)

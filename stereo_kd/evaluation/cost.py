@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 from torch.utils.flop_counter import FlopCounterMode
-from ..core import check_threads, evaluating
+from ..cli import check_threads
+from ..core import evaluating
 
 # %% ../../nbs/80_evaluation.cost.ipynb #a8784782
 def count_params(

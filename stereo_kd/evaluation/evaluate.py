@@ -6,19 +6,18 @@
 __all__ = ['FRAME_COLUMNS', 'REAL', 'DEFAULT_REAL', 'Frame', 'Estimator', 'from_function', 'network_name', 'from_network',
            'from_sgbm', 'from_folder', 'as_estimator', 'Evaluation', 'evaluate_frames', 'write_evaluation',
            'evaluate_masks', 'evaluate', 'NearJumps', 'real_pairs', 'compare', 'submit', 'open_pairs', 'report',
-           'stereo_eval']
+           'evaluate_files']
 
 # %% ../../nbs/83_evaluation.evaluate.ipynb #266376db
 import os, time, warnings
 import matplotlib.pyplot as plt, numpy as np, torch
 from fastcore.basics import patch
-from fastcore.script import call_parse
 from fastprogress.fastprogress import progress_bar
 from functools import cached_property, partial
 from pathlib import Path
 from torch import nn
 from typing import NamedTuple
-from ..core import check_output, denormalize, evaluating, fingerprint, one_line, pick, write_rows
+from ..core import check_output, denormalize, evaluating, fingerprint, pick, write_rows
 from ..data.files import IncompleteWarning, PairFiles
 from ..data.io import read_disparity, read_pixels
 from ..data.kitti import kitti2012, kitti2015
@@ -29,7 +28,7 @@ from ..metrics import Meter, near_jumps
 from ..models.zoo import load_model, read_card, shipped
 from ..inference.holes import fill_holes
 from ..inference.left_right import check_post, postprocess
-from ..inference.predict import DEFAULT_MODEL, Dash, predict
+from ..inference.predict import predict
 from ..inference.rectify import align_rows
 from ..inference.sgbm import sgbm, sgbm_settings
 from ..inference.tiled import Tiled
@@ -464,12 +463,12 @@ def _check_options(model, folder, sgbm, max_disp, align, post, scale, device):
     if (folder or sgbm) and (scale!=1 or device): raise ValueError("--scale and --device are for networks")
     if folder and (align or post!='none'): raise ValueError("--align and --post are not for --folder")
 
-def _choose(model, folder, sgbm, max_disp, align, post, scale, device):
+def _choose(model, folder, sgbm, max_disp=0, align=False, post='none', scale=1., device=None):
     "The estimator that the options name"
     _check_options(model, folder, sgbm, max_disp, align, post, scale, device)
     if folder: return from_folder(folder)
     if sgbm: return from_sgbm(sgbm, max_disp, align, post)
-    return from_network(load_model(model or DEFAULT_MODEL).to(device or 'cpu'), align, post, scale)
+    return from_network(load_model(model).to(device or 'cpu'), align, post, scale)
 
 # %% ../../nbs/83_evaluation.evaluate.ipynb #1d790f35
 def report(
@@ -491,40 +490,27 @@ def _submit(path, pairs, estimator, part, resolution):
     submit(path, pairs, estimator, prefix)
     print(f'{path}: {len(pairs)} frames of {pairs.name}')
 
-def _evaluate_or_submit(pairs, estimator, o, submission, part, resolution):
+def _evaluate_or_submit(pairs, estimator, out, submission, part, resolution):
     if submission: return _submit(submission, pairs, estimator, part, resolution)
     found = evaluate_frames(estimator, pairs)
-    if o: write_evaluation(found, o)
+    if out: write_evaluation(found, out)
     print(report(found))
 
-_rows_file = Dash('csv file: a row for each frame and one for the set', 'CSV', required=False)
-
-# %% ../../nbs/83_evaluation.evaluate.ipynb #28850d30
-@call_parse
-def stereo_eval(
-    dataset:str,          # kitti2015, kitti2012, middlebury, eth3d, sceneflow or folder
-    root:str,             # its folder
-    model:str=None,       # name of a network with shipped weights, or a checkpoint file
-    folder:str=None,      # instead: a folder with NAME.pfm, NAME.png or NAME.npy for each frame
+# %% ../../nbs/83_evaluation.evaluate.ipynb #66c78ed9
+def evaluate_files(
+    dataset:str,          # one of `readers`: kitti2015, kitti2012, middlebury, eth3d, sceneflow or folder
+    root,                 # its folder
+    model=None,           # name of a network with shipped weights, or a checkpoint file
+    folder=None,          # instead: a folder with NAME.pfm, NAME.png or NAME.npy for each frame
     sgbm:str=None,        # instead: OpenCV's SGBM in this mode: hh, sgbm or 3way
-    max_disp:int=0,       # range of SGBM, px; default: fitted to the set
-    align:bool=False,     # vertical alignment of the right images first
-    post:str='none',      # post-processing: none, filter or left_right
-    mask:str='all',       # pixels that count: all, noc
-    part:str=None,        # training or testing, as the data set calls it
-    edition:str=None,     # middlebury: v3, 2001, 2003, 2005, 2006, 2014, 2021
-    resolution:str=None,  # middlebury: Q, H or F
-    split:str='',         # only the frames of a published split
-    n:int=None,           # at most this many frames
-    scale:float=1.,       # the network sees the pair at this multiple of its size
-    device:str=None,      # cpu, cuda ...; default: cpu
-    o:_rows_file=None,
-    submission:str=None,  # instead of errors: zip file for the benchmark's server
+    where:dict=None,      # which frames, for `open_pairs`: mask, part, edition, resolution, split, n
+    out=None,             # csv file: a row for each frame and one for the set
+    submission=None,      # instead of errors: zip file for the benchmark's server
+    **how                 # max_disp (of SGBM, px), align, post, scale, device (None: cpu)
 ):
-    "Errors of a network, of SGBM or of disparity files on a data set"
-    where = dict(mask=mask, part=part, edition=edition, resolution=resolution)
-    with one_line('stereo_eval', 'a smaller --scale, or fewer frames (--n)'):
-        check_output(o, model)
-        pairs = open_pairs(dataset, root, split, n, **where)
-        estimator = _choose(model, folder, sgbm, max_disp, align, post, scale, device)
-        _evaluate_or_submit(pairs, estimator, o, submission, part, resolution)
+    "Print the errors of a network, of SGBM or of disparity files on a data set, or write a submission"
+    where = where or {}
+    check_output(out, model)
+    pairs = open_pairs(dataset, root, **where)
+    estimator = _choose(model, folder, sgbm, **how)
+    _evaluate_or_submit(pairs, estimator, out, submission, where.get('part'), where.get('resolution'))

@@ -10,7 +10,7 @@ import os, torch, warnings
 from contextlib import contextmanager
 from functools import lru_cache
 from importlib import import_module
-from torch import Tensor
+from torch import nn, Tensor
 
 # %% ../../nbs/07_kernels.tail.ipynb #1a1dbc87
 # fastest first, and the device they run on; torch runs on all
@@ -55,8 +55,26 @@ def use(
     try: yield
     finally: _chosen[0] = before
 
+# %% ../../nbs/07_kernels.tail.ipynb #5dc4f634
+def _plain(t):
+    "Is it a tensor of numbers that nothing watches?"
+    if type(t) not in (Tensor,nn.Parameter) or t.device.type=='meta': return False
+    return not (torch.is_grad_enabled() and t.requires_grad)
+
+def _operator(name):
+    "A function as an operator of torch, which is asked only where something traces or wants a gradient"
+    def register(fn):
+        op = torch.library.custom_op(f'stereo_kd::{name}', fn, mutates_args=())
+        def call(*args):
+            tensors = [a for a in args if isinstance(a, Tensor)]
+            if torch.compiler.is_compiling() or not all(map(_plain, tensors)): return op(*args)
+            return fn(*(a.detach() if isinstance(a, Tensor) else a for a in args))
+        call.op = op
+        return call
+    return register
+
 # %% ../../nbs/07_kernels.tail.ipynb #101ece1c
-@torch.library.custom_op('stereo_kd::tail', mutates_args=())
+@_operator('tail')
 def _tail(scores:Tensor, f:int, H:int, W:int, tau:float, keep:bool) -> tuple[Tensor,Tensor]:
     "Disparity in bins and, with `keep`, what the way back needs"
     if scores.is_cuda:
@@ -72,13 +90,13 @@ def _tail(scores:Tensor, f:int, H:int, W:int, tau:float, keep:bool) -> tuple[Ten
     return disp,aux
 
 # %% ../../nbs/07_kernels.tail.ipynb #a9c03071
-@_tail.register_fake
+@_tail.op.register_fake
 def _(scores, f, H, W, tau, keep):
     B,kept = len(scores),4 if scores.is_cuda else 3*keep
     return tuple(scores.new_empty(s, dtype=torch.float32) for s in ((B,H,W),(B,kept,H,W)))
 
 # %% ../../nbs/07_kernels.tail.ipynb #0ac03219
-@torch.library.custom_op('stereo_kd::tail_backward', mutates_args=())
+@_operator('tail_backward')
 def _tail_backward(scores:Tensor, aux:Tensor, g:Tensor, f:int, tau:float) -> Tensor:
     if scores.is_cuda:
         from stereo_kd.kernels import triton
@@ -93,7 +111,7 @@ def _tail_backward(scores:Tensor, aux:Tensor, g:Tensor, f:int, tau:float) -> Ten
     return grad.to(scores.dtype)
 
 # %% ../../nbs/07_kernels.tail.ipynb #606aa7b1
-@_tail_backward.register_fake
+@_tail_backward.op.register_fake
 def _(scores, aux, g, f, tau): return torch.empty_like(scores)
 
 def _setup(ctx, inputs, output):
@@ -102,7 +120,7 @@ def _setup(ctx, inputs, output):
     ctx.mark_non_differentiable(output[1])
 
 def _grad(ctx, g, _): return _tail_backward(*ctx.saved_tensors, g, *ctx.args),None,None,None,None,None
-_tail.register_autograd(_grad, setup_context=_setup)
+_tail.op.register_autograd(_grad, setup_context=_setup)
 
 # %% ../../nbs/07_kernels.tail.ipynb #2dc7aaaf
 def _bins_to_a_score(scores, max_disp):
@@ -130,7 +148,7 @@ def fused_tail(
     return _tail(scores, f, *size, tau, scores.requires_grad and torch.is_grad_enabled())[0]
 
 # %% ../../nbs/07_kernels.tail.ipynb #cf9ba92f
-@torch.library.custom_op('stereo_kd::coarse', mutates_args=())
+@_operator('coarse')
 def _coarse(scores:Tensor, f:int, tau:float) -> Tensor:
     "Disparity in bins and confidence of each cell"
     from stereo_kd.kernels import convex, jit
@@ -140,7 +158,7 @@ def _coarse(scores:Tensor, f:int, tau:float) -> Tensor:
     jit.each(lambda b,i,j: convex.coarse_forward(s[b], c[b], f, jit.f4(tau), i, j), jit.bands(B, h, 4*h))
     return cells
 
-@torch.library.custom_op('stereo_kd::coarse_backward', mutates_args=())
+@_operator('coarse_backward')
 def _coarse_backward(scores:Tensor, g:Tensor, f:int, tau:float) -> Tensor:
     from stereo_kd.kernels import convex, jit
     B,_,h,w = scores.shape
@@ -151,22 +169,22 @@ def _coarse_backward(scores:Tensor, g:Tensor, f:int, tau:float) -> Tensor:
     return grad.to(scores.dtype)
 
 # %% ../../nbs/07_kernels.tail.ipynb #f36d927f
-@_coarse.register_fake
+@_coarse.op.register_fake
 def _(scores, f, tau):
     B,_,h,w = scores.shape
     return scores.new_empty((B,2,h,w), dtype=torch.float32)
 
-@_coarse_backward.register_fake
+@_coarse_backward.op.register_fake
 def _(scores, g, f, tau): return scores.new_empty(scores.shape)
 
 def _setup_coarse(ctx, inputs, output):
     ctx.save_for_backward(inputs[0])
     ctx.args = inputs[1:]
 def _grad_coarse(ctx, g): return _coarse_backward(*ctx.saved_tensors, g, *ctx.args),None,None
-_coarse.register_autograd(_grad_coarse, setup_context=_setup_coarse)
+_coarse.op.register_autograd(_grad_coarse, setup_context=_setup_coarse)
 
 # %% ../../nbs/07_kernels.tail.ipynb #a15705df
-@torch.library.custom_op('stereo_kd::convex', mutates_args=())
+@_operator('convex')
 def _convex(near:Tensor, weights:Tensor, H:int, W:int, tau:float) -> Tensor:
     "Each pixel from its nine neighbours"
     from stereo_kd.kernels import convex, jit
@@ -177,7 +195,7 @@ def _convex(near:Tensor, weights:Tensor, H:int, W:int, tau:float) -> Tensor:
     jit.each(band, jit.bands(B, h, H))
     return disp
 
-@torch.library.custom_op('stereo_kd::convex_backward', mutates_args=())
+@_operator('convex_backward')
 def _convex_backward(near:Tensor, weights:Tensor, g:Tensor, tau:float) -> tuple[Tensor,Tensor]:
     from stereo_kd.kernels import convex, jit
     B,_,h,w = near.shape
@@ -189,17 +207,17 @@ def _convex_backward(near:Tensor, weights:Tensor, g:Tensor, tau:float) -> tuple[
     return tuple(t.to(like.dtype) for t,like in zip(grads, (near,weights)))
 
 # %% ../../nbs/07_kernels.tail.ipynb #36298829
-@_convex.register_fake
+@_convex.op.register_fake
 def _(near, weights, H, W, tau): return near.new_empty((len(near),H,W), dtype=torch.float32)
 
-@_convex_backward.register_fake
+@_convex_backward.op.register_fake
 def _(near, weights, g, tau): return near.new_empty(near.shape),weights.new_empty(weights.shape)
 
 def _setup_convex(ctx, inputs, output):
     ctx.save_for_backward(*inputs[:2])
     ctx.tau = inputs[4]
 def _grad_convex(ctx, g): return *_convex_backward(*ctx.saved_tensors, g, ctx.tau),None,None,None
-_convex.register_autograd(_grad_convex, setup_context=_setup_convex)
+_convex.op.register_autograd(_grad_convex, setup_context=_setup_convex)
 
 # %% ../../nbs/07_kernels.tail.ipynb #c62a3455
 def fused_cells(
