@@ -18,6 +18,8 @@ def test_map_loss_by_hand():
     test_close(MapLoss('cost_volume')(s, t, None, None), 2.)
     test_close(MapLoss('cost_volume', relative=True)(s, t, None, None), 2/6.5)
     test_close(MapLoss('coarse')(s, t, None, None), 2.)
+    def apart(a, b): return (a-b).abs() # a distance for each element is averaged
+    test_close(MapLoss('cost_volume', apart)(s, t, None, None), 1.)
     test_close(MapLoss('coarse', relative=True)(s, t, None, None), 1.)
     q = torch.tensor([0.,2.]).div(.5).softmax(0)
     test_close(MapLoss('coarse', tempered_kl)(s, t, None, None, tau=.5), .25*(q*(q*2).log()).sum(), eps=1e-5)
@@ -102,6 +104,13 @@ def test_the_naive_meets_all_layers():
     test_eq(same(features((32,64)), features((32,64)), None, None).dim(), 0)
     a = features((32,64))
     test_eq(same(a, a, None, None).item(), 0.)
+    one,two = ([torch.full((1,c,4,4), v) for c in (32,64)] for v in (0.,4.))
+    def views(*features): return StereoOutput([list(features),[],[],[],{}])
+    test_close(same(views(one, two), views(one, one), None, None), (0+3.5)/2)
+    test_eq(same(views(one, two), views(one, two), None, None).item(), 0.) # left with left
+    for x in (*one,*two): x.requires_grad_()
+    same(views(one, one), views(two, two), None, None).backward()
+    assert all(x.grad is not None for x in one) and all(x.grad is None for x in two)
     test_eq(layer_pairs(2, 2), [(0,0,0.,1.),(1,1,0.,1.)])
     test_fail(lambda: layer_pairs(5, 2), exc=ValueError, contains='5 layers and a student with 2')
     # a pruned one

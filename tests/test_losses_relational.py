@@ -32,6 +32,8 @@ def test_pairwise_by_hand():
     t = torch.tensor([[[[1.,1.]],[[1.,1.]]]]) # the same direction
     test_close(pairwise_similarity(s, t), torch.tensor([2/4]), eps=1e-6) # two of four entries are wrong by 1
     test_close(pairwise_similarity(s, 5*s), torch.zeros(1), eps=1e-6)
+    s = torch.tensor([[[[3.,-3.,0.,1.]],[[0.,0.,1.,1.]]]]) # largest values of the halves: (3,0) and (1,1); means (0,0), (.5,1)
+    test_close(pairwise_similarity(s, torch.ones(1,2,1,4), regions=2), torch.tensor([2*(1-.5**.5)**2/4]), eps=1e-6)
 
 def test_triangles():
     def points(*p): return torch.tensor(p).T.reshape(1,2,1,-1) # (1,2,1,3): three regions
