@@ -47,6 +47,7 @@ from .inference.rectify import align_rows, row_offsets
 from .inference.left_right import fill_border, left_right_check, postprocess
 from .inference.tiled import Tiled
 from .inference.sgbm import sgbm
+from .inference.engines import Auto, list_ways
 from .inference.predict import predict, to_depth, write_ply
 from .evaluation.cost import count_macs, count_params, latency, module_table, thop_macs
 from .evaluation.benchmarks import benchmark_metrics, evaluated_pixels
@@ -55,6 +56,7 @@ from .evaluation.evaluate import compare, evaluate, evaluate_frames, evaluate_ma
 from .evaluation.evaluate import from_folder, from_network, from_sgbm
 from .deploy.export import export_onnx
 from .deploy.engine import Engine, list_engines
+from .deploy.auto import register_engines
 
 # %% ../nbs/89_all.ipynb #01580f8c
 __all__ = sorted(name for name in globals() if not name.startswith('_'))

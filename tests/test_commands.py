@@ -1,7 +1,7 @@
 # Generated from nbs/89_commands.ipynb; edit the notebook, not this file
 import math, sys
 from fastcore.script import Param, call_parse
-from stereo_kd.cli import DEFAULT_MODEL, Dash, Late, one_line, parse_size
+from stereo_kd.cli import DEFAULT_MODEL, Dash, Late, one_line, parse_scale, parse_size
 import os, subprocess, tempfile
 import numpy as np
 from contextlib import redirect_stderr, redirect_stdout
@@ -111,13 +111,13 @@ def test_commands_call_with_their_options():
         for k in ('pdb','xtra'): parsed.pop(k)
         with patch.object(commands, module, SimpleNamespace(**{function: lambda *a,**kw: calls.append((a, kw))})): command(**parsed)
         return calls
-    how = dict(max_disp=0, align=False, post='none', scale=1., device=None)
+    how = dict(max_disp=0, align=False, post='none', scale=1., device=None, engine='torch')
     where = dict(mask='all', part=None, edition=None, resolution=None, split='', n=None)
     for line,model,folder,out,changed in (
         ('folder d', 'dtpnet', None, None, {}), ('folder d --model x -o r.csv', 'x', None, 'r.csv', {}),
         ('folder d --folder e --o r.csv --n 3 --mask noc', None, 'e', 'r.csv', dict(n=3, mask='noc')),
-        ('folder d --align --post filter --scale .5 --device cuda', 'dtpnet', None, None,
-         dict(align=True, post='filter', scale=.5, device='cuda'))):
+        ('folder d --align --post filter --scale .5 --device cuda --engine auto', 'dtpnet', None, None,
+         dict(align=True, post='filter', scale=.5, device='cuda', engine='auto'))):
         (args,kw),= told('evaluation', 'evaluate_files', commands.stereo_eval, line)
         test_eq(args, ('folder','d',model,folder,None,{**where, **{k:v for k,v in changed.items() if k in where}},out,None))
         test_eq(kw, {**how, **{k:v for k,v in changed.items() if k in how}})
