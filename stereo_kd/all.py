@@ -48,7 +48,8 @@ from .inference.left_right import fill_border, left_right_check, postprocess
 from .inference.tiled import Tiled
 from .inference.sgbm import sgbm
 from .inference.engines import Auto, list_ways
-from .inference.predict import predict, to_depth, write_ply
+from .inference.sanity import find_fault
+from .inference.predict import PairWarning, predict, to_depth, write_ply
 from .evaluation.cost import count_macs, count_params, latency, module_table, thop_macs
 from .evaluation.benchmarks import benchmark_metrics, evaluated_pixels
 from .evaluation.submit import write_submission

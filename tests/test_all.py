@@ -41,7 +41,8 @@ from stereo_kd.inference.left_right import fill_border, left_right_check, postpr
 from stereo_kd.inference.tiled import Tiled
 from stereo_kd.inference.sgbm import sgbm
 from stereo_kd.inference.engines import Auto, list_ways
-from stereo_kd.inference.predict import predict, to_depth, write_ply
+from stereo_kd.inference.sanity import find_fault
+from stereo_kd.inference.predict import PairWarning, predict, to_depth, write_ply
 from stereo_kd.evaluation.cost import count_macs, count_params, latency, module_table, thop_macs
 from stereo_kd.evaluation.benchmarks import benchmark_metrics, evaluated_pixels
 from stereo_kd.evaluation.submit import write_submission

@@ -72,6 +72,11 @@ def test_predict_command():
         write_ply(d/'b.ply', want, l, 100, .1, 1, 2, 3, .5)
         test_eq((d/'a.ply').read_bytes(), (d/'b.ply').read_bytes())
         (d/'b.ply').unlink()
+        (d/'calib.txt').write_text('cam0=[100 0 1; 0 100 2; 0 0 1]\ncam1=[100 0 4; 0 100 2; 0 0 1]\ndoffs=3\nbaseline=100\nwidth=9\nheight=6\nndisp=8')
+        script(l, r, '-o', d/'c.ply', '--calib', d/'calib.txt', '--max_depth', .5) # 100 mm in the file
+        test_eq((d/'c.ply').read_bytes(), (d/'a.ply').read_bytes())
+        script(l, r, '--o', d/'c.ply', '--calib', d/'calib.txt', '--max_depth', .5, '--focal', 50)
+        assert (d/'c.ply').read_bytes()!=(d/'a.ply').read_bytes() # what is given counts
         (d/'half.png').write_bytes(l.read_bytes()[:60])
         Image.new('RGB', (8,6)).save(d/'small.png')
         bad = [
@@ -79,7 +84,7 @@ def test_predict_command():
             ('half.png is a truncated or damaged PNG', l, d/'half.png', 'b.png'),
             ('left is 9x6 px and right 8x6 px', l, d/'small.png', 'b.png'),
             ('b.gif: the output must end in', l, r, 'b.gif'),
-            ('needs --focal (px) and --baseline', l, r, 'b.ply'),
+            ('needs --calib, or --focal (px) and --baseline', l, r, 'b.ply'), ('is no calibration', l, r, 'b.ply', '--calib', l),
             ('4 px wide after scaling', l, r, 'b.png', '--scale', .5),
             ('a tile is 4 px wide, less than the 8 px', l, r, 'b.png', '--tile', '4x4'),
             ('size must be HEIGHTxWIDTH', l, r, 'b.png', '--tile', 'small'),

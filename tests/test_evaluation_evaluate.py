@@ -1,5 +1,5 @@
 # Generated from nbs/83_evaluation.evaluate.ipynb; edit the notebook, not this file
-import os, time, warnings
+import os, sys, time, warnings
 import matplotlib.pyplot as plt, numpy as np, torch
 from PIL import Image
 from fastcore.basics import patch
@@ -8,7 +8,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from torch import nn
 from typing import NamedTuple
-from stereo_kd.core import check_output, denormalize, evaluating, fingerprint, pick, write_rows
+from stereo_kd.core import check_output, default_device, denormalize, evaluating, fingerprint, pick, write_rows
 from stereo_kd.data.files import IncompleteWarning, PairFiles
 from stereo_kd.data.io import read_disparity, read_pixels
 from stereo_kd.data.kitti import kitti2012, kitti2015

@@ -105,7 +105,7 @@ def test_kernels_are_loaded_when_they_pay():
         c.spent = spent
         modules = sys.modules if loaded else {k:v for k,v in sys.modules.items() if k!='stereo_kd.kernels.jit'}
         with mock.patch.object(engines, 'sys', SimpleNamespace(modules=modules)), engines._reading(c, pixels): return backend()
-    test_eq([reads(False, 1000),reads(False, 2**21),reads(True, 1000)], ['torch','numba','numba'])
+    test_eq([reads(False, 1000),reads(False, 2**20),reads(True, 1000)], ['torch','numba','numba'])
     test_eq([reads(False, 1000, 2.),reads(False, 1000, 3.)], ['torch','numba'])
     net = create_model('dtpnet_lite', max_disp=48).eval()
     x,y = torch.randn(2,1,3,32,64)

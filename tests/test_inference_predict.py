@@ -24,6 +24,7 @@ from PIL import Image
 import matplotlib.pyplot as plt
 from stereo_kd.core import denormalize
 from stereo_kd.data.io import color_disparity, read_disparity, read_pixels
+from stereo_kd.data.synthetic import SyntheticPairs
 from stereo_kd.models.base import StereoNet
 from stereo_kd.models.cost_volume import correlation_volume
 from stereo_kd.inference.predict import *
@@ -84,9 +85,11 @@ def test_faults_are_told_with_the_option_that_mends_them():
         cv2.NORM_MINMAX).astype(np.uint8)
     net,left,right = Net(),wide[10:250,:360],wide[10:250,30:390] # right[x-30] = left[x]
     test_eq(told(left, right), [])
-    cases = {'swapped': (right,left,{}), 'align=True': (left,wide[2:242,30:390],{}), 'turned': (np.rot90(left),np.rot90(right),{}),
-             "scale='auto'": (left,right,dict(scale=2.)), 'do not show one scene': (left,wide[::-1,::-1][10:250,:360],{})}
-    cases['do not show one scene'] = left,255-cv2.GaussianBlur(np.random.default_rng(1).integers(0, 255, left.shape, dtype=np.uint8), (0,0), 2),{}
+    cases = {'swapped': (right,left,{}), 'align=True': (left,wide[2:242,30:390],{}), "scale='auto'": (left,right,dict(scale=2.))}
+    scenes = SyntheticPairs(8, (256,512), seed=0).render([1,7])
+    views = [(255*scenes[v][i].permute(1,2,0).numpy()).astype(np.uint8) for i,v in ((0,'left'),(0,'right'),(1,'right'))]
+    cases['do not show one scene'] = views[0],views[2],{}
+    cases['turned by 90'] = np.rot90(views[0]),np.rot90(views[1]),{}
     for words,(l,r,kw) in cases.items():
         said = told(l.copy(), r.copy(), **kw)
         assert len(said)==1 and words in said[0] and '--no-check' in said[0], (words, said)
@@ -119,7 +122,8 @@ def test_scale_fits_the_range():
     test_eq(predict(net, *large, scale='auto', engine='torch'), predict(net, *large, scale=scale, engine='torch', check=False))
     small = wide[:,:120],wide[:,8:128]
     test_eq(predict(net, *small, scale='auto', engine='torch'), predict(net, *small, engine='torch')) # within the range: as it is
-    for wrong in ('best', 0, -1., float('nan')): test_fail(lambda: predict(net, *small, scale=wrong), exc=ValueError, contains="scale must be positive or 'auto'")
+    test_fail(lambda: predict(net, *small, scale='best'), exc=ValueError, contains="scale must be a number or 'auto', got 'best'")
+    for wrong in (0, -1., float('nan')): test_fail(lambda: predict(net, *small, scale=wrong), exc=ValueError, contains='scale must be positive')
 
 def test_post_modes():
     class Patches(StereoNet):

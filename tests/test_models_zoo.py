@@ -58,6 +58,9 @@ def test_range_of_volumes_is_a_length():
     test_eq(load_model('dtpnet_lite', max_disp=192).max_disp, 192)
     for name in ('dtpnet','dtpnet_lite','dtpnet_pruned','tsnnet_student'):
         test_fail(lambda: load_model(name, max_disp=384), exc=ValueError, contains=f"max_disp of {name} cannot be changed to 384: disparities are channels")
+    with tempfile.TemporaryDirectory() as d:
+        save_model(create_model('madis', size='tiny', max_disp=48), f'{d}/m.safetensors')
+        test_fail(lambda: load_model(f'{d}/m.safetensors', max_disp=96), exc=ValueError, contains='its answers are measured by it')
     test_fail(lambda: load_model('dtpnet', max_disp=100), exc=ValueError, contains='multiple of 48')
 
 def test_roundtrip_is_exact():

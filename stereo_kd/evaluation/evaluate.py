@@ -9,7 +9,7 @@ __all__ = ['FRAME_COLUMNS', 'REAL', 'DEFAULT_REAL', 'Frame', 'Estimator', 'from_
            'evaluate_files']
 
 # %% ../../nbs/83_evaluation.evaluate.ipynb #266376db
-import os, time, warnings
+import os, sys, time, warnings
 import matplotlib.pyplot as plt, numpy as np, torch
 from PIL import Image
 from fastcore.basics import patch
@@ -18,7 +18,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from torch import nn
 from typing import NamedTuple
-from ..core import check_output, denormalize, evaluating, fingerprint, pick, write_rows
+from ..core import check_output, default_device, denormalize, evaluating, fingerprint, pick, write_rows
 from ..data.files import IncompleteWarning, PairFiles
 from ..data.io import read_disparity, read_pixels
 from ..data.kitti import kitti2012, kitti2015
@@ -492,7 +492,7 @@ def _choose(pairs, model, folder, sgbm, max_disp=0, align=False, post='none', sc
     _check_options(model, folder, sgbm, max_disp, align, post, scale, device, engine)
     if folder: return from_folder(folder)
     if sgbm: return from_sgbm(sgbm, max_disp, align, post)
-    net = load_model(model).to(device or 'cpu')
+    net = load_model(model).to(device or default_device())
     return from_network(_on_engine(net, engine, pairs, scale), align, post, scale)
 
 # %% ../../nbs/83_evaluation.evaluate.ipynb #1d790f35
@@ -517,7 +517,7 @@ def _submit(path, pairs, estimator, part, resolution):
 
 def _evaluate_or_submit(pairs, estimator, out, submission, part, resolution):
     if submission: return _submit(submission, pairs, estimator, part, resolution)
-    found = evaluate_frames(estimator, pairs)
+    found = evaluate_frames(estimator, pairs, progress=sys.stdout.isatty())
     if out: write_evaluation(found, out)
     print(report(found))
 
@@ -531,7 +531,7 @@ def evaluate_files(
     where:dict=None,      # which frames, for `open_pairs`: mask, part, edition, resolution, split, n
     out=None,             # csv file: a row for each frame and one for the set
     submission=None,      # instead of errors: zip file for the benchmark's server
-    **how                 # max_disp (of SGBM, px), align, post, scale, device (None: cpu), engine, see `run_by`
+    **how                 # max_disp (of SGBM, px), align, post, scale, device (None: a GPU if any), engine
 ):
     "Print the errors of a network, of SGBM or of disparity files on a data set, or write a submission"
     where = where or {}

@@ -73,7 +73,7 @@ class Choice:
         self.engine,self.name,self.best = engine,name,seconds
 
 # %% ../../nbs/72_inference.engines.ipynb #898994e9
-SMALL = 2**20  # px; above, loading the kernels takes less time than doing without them
+SMALL = 2**19  # px; above, loading the kernels takes less time than doing without them
 KERNELS = 2.5  # s, about what loading them takes
 
 @contextmanager

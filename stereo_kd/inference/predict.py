@@ -77,7 +77,8 @@ class PairWarning(UserWarning):
 
 def _check_scale(scale):
     if scale=='auto' or not isinstance(scale, str) and math.isfinite(scale) and scale>0: return
-    raise ValueError(f"scale must be positive or 'auto', got {scale!r}")
+    wanted = "a number or 'auto'" if isinstance(scale, str) else 'positive'
+    raise ValueError(f"scale must be {wanted}, got {scale!r}")
 
 def _reach(net, scale):
     "Disparity that is searched, in px of the pair as it came"
@@ -97,15 +98,15 @@ def fitting_scale(
     "The largest scale at which the disparities of a pair are within nine tenths of the range"
     h,w = pair.shape[-2:]
     least = net.max_disp/w # a narrower pair cannot be searched
-    coarse = max(least, min(1., COARSE/w) if w>COARSE else .5)
-    while True:
-        if coarse>=1: return 1.
+    coarse,best = max(least, min(1., COARSE/w) if w>COARSE else .5),(0.,0.)
+    while coarse<1:
         disp,other = _run(net, pair, tuple(max(1, round(n*coarse)) for n in (h,w)), True)
-        seen = disp[left_right_check(disp, other, 1/coarse)]
-        most = float(np.quantile(seen, .995)) if seen.size else 0.
-        if most<.95*net.max_disp/coarse or coarse<=least: break
-        coarse = max(least, coarse/2) # its own range is reached
-    return float(min(1., max(least, .9*net.max_disp/max(most, 1e-6))))
+        seen = left_right_check(disp, other, 1/coarse)
+        most = float(np.quantile(disp[seen], .995)) if seen.any() else 0.
+        best = max(best, (float(seen.mean()),most))
+        if coarse<=least or seen.mean()>.6 and most<.95*net.max_disp/coarse: break
+        coarse = max(least, coarse/2) # little is confirmed, or the range is reached at this scale too
+    return float(min(1., max(least, .9*net.max_disp/max(best[1], 1e-6))))
 
 # %% ../../nbs/73_inference.predict.ipynb #d56232a3
 def predict(
@@ -195,7 +196,7 @@ def _check_request(out, focal, baseline, raw):
     if suffix not in ('.png','.pfm','.npy','.ply'):
         raise ValueError(f"{out}: the output must end in .png, .pfm, .npy or .ply")
     if suffix=='.ply' and (focal is None or baseline is None):
-        raise ValueError(f"{out}: a point cloud needs --focal (px) and --baseline (m)")
+        raise ValueError(f"{out}: a point cloud needs --calib, or --focal (px) and --baseline (m)")
     if raw and suffix!='.png': raise ValueError(f"{out}: --raw is for .png")
     return suffix
 

@@ -25,6 +25,12 @@ def _small(image, scale):
     grey = image if image.ndim==2 else cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     return grey if scale==1 else cv2.resize(grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
 
+def _moved(a, b, found, scale):
+    p,q = (np.array([v.pt for v in k]).reshape(-1, 2)/scale for k in (a,b))
+    turn = np.array([v.angle-u.angle for u,v in zip(a, b, strict=True)])
+    return Matches(p[:,0]-q[:,0], q[:,1]-p[:,1], (turn+180)%360-180, found, scale)
+
+# %% ../../nbs/72_inference.sanity.ipynb #34213c8e
 def match_keypoints(
     left:np.ndarray,  # (H,W) or RGB (H,W,3), uint8 or in [0,1]
     right:np.ndarray, # any size
@@ -39,9 +45,7 @@ def match_keypoints(
     back = {m.queryIdx:m.trainIdx for m in matcher.match(db, da)}
     good = [m for m,second in matcher.knnMatch(da, db, k=2)
             if m.distance<.8*second.distance and back[m.trainIdx]==m.queryIdx]
-    p,q = (np.array([v.pt for v in k]).reshape(-1, 2)/scale for k in ([a[m.queryIdx] for m in good], [b[m.trainIdx] for m in good]))
-    turn = np.array([b[m.trainIdx].angle-a[m.queryIdx].angle for m in good])
-    return Matches(p[:,0]-q[:,0], q[:,1]-p[:,1], (turn+180)%360-180, min(len(a), len(b)), scale)
+    return _moved([a[m.queryIdx] for m in good], [b[m.trainIdx] for m in good], min(len(a), len(b)), scale)
 
 # %% ../../nbs/72_inference.sanity.ipynb #200996d9
 class Fault(NamedTuple):
@@ -65,8 +69,8 @@ def _turned(m):
     if abs(turn)>30 and _spread(m.turn)<15:
         return Fault('rotated', f"one view is turned by about {abs(turn):.0f} degrees against the other: turn it back")
     if _agree(m, m.dx)>.5 and abs(np.median(m.dy))>2 and _spread(m.dy)>max(.2, 2*_spread(m.dx)):
-        return Fault('rotated', "matches move along columns, not along rows: the pair is turned by 90 degrees, turn both "
-                                "views back")
+        return Fault('rotated', "matches move along columns, not along rows: the pair is turned by 90 degrees, "
+                                "turn both views back")
 
 # %% ../../nbs/72_inference.sanity.ipynb #efae6c7b
 def _out_of_place(m, max_disp):
@@ -74,17 +78,19 @@ def _out_of_place(m, max_disp):
     same = np.abs(m.dy-np.median(m.dy))<_within(m)
     dx,rows = m.dx[same],float(np.median(m.dy))
     if (share := (dx<-1).mean())>.6:
-        return Fault('swapped', f"{100*share:.0f} % of {len(dx)} matches lie further right in the right view: left and right "
-                                "are swapped, or both pictures are upside down")
+        return Fault('swapped', f"{100*share:.0f} % of {len(dx)} matches lie further right in the right view: left and "
+                                "right are swapped, or both pictures are upside down")
     if abs(rows)>max(ROWS, .5/m.scale):
-        return Fault('rows', f"the rows of the right view are {abs(rows):.1f} px too {'low' if rows>0 else 'high'}: pass "
-                             "align=True (--align)", rows)
+        side = 'low' if rows>0 else 'high'
+        return Fault('rows', f"the rows of the right view are {abs(rows):.1f} px too {side}: pass align=True (--align)", rows)
     beyond = dx>max_disp
     if beyond.sum()>=5 and beyond.mean()>.02:
         most = float(np.quantile(dx, .99))
-        return Fault('range', f"{100*beyond.mean():.0f} % of {len(dx)} matches have a disparity above the {max_disp:.0f} px "
-                              f"that are searched, up to {most:.0f} px: pass scale='auto' (--scale auto)", most)
+        return Fault('range', f"{100*beyond.mean():.0f} % of {len(dx)} matches have a disparity above the "
+                              f"{max_disp:.0f} px that are searched, up to {most:.0f} px: pass scale='auto' "
+                              "(--scale auto)", most)
 
+# %% ../../nbs/72_inference.sanity.ipynb #39e84bfe
 def _largest_group(v, within):
     "Of how many values the largest group is that lies within a range"
     v = np.sort(v)
@@ -101,5 +107,5 @@ def find_fault(
     if fault := _turned(m): return fault
     if _agree(m, m.dy)>.5: return _out_of_place(m, max_disp)
     if max(_largest_group(v, _within(m)) for v in (m.dx,m.dy))>3: return None # some agree: undecided
-    return Fault('unrelated', f"only {len(m.dx)} of {m.found} keypoints match, each in its own direction: the views do not "
-                              "show one scene, or one of them is mirrored or turned")
+    return Fault('unrelated', f"only {len(m.dx)} of {m.found} keypoints match, each in its own direction: the views "
+                              "do not show one scene, or one of them is mirrored or turned")

@@ -181,15 +181,18 @@ def _build(path, info, have):
     return net
 
 # %% ../../nbs/39_models.zoo.ipynb #5f77899c
-def _other_range(path, info, shapes, max_disp):
-    "The card for another range, if a network of that range has the same tensors"
-    other = dict(info, args=info['args']|dict(max_disp=max_disp))
-    made = {k:tuple(v.shape) for k,v in create_model(info['name'], **other['args']).state_dict().items()}
-    if info['widths'] or made!=shapes:
+def _other_range(path, info, max_disp):
+    "The card for another range, if a network is the same for any"
+    args = info['args']|dict(max_disp=max_disp)
+    was,made = (create_model(info['name'], **a) for a in (info['args'],args))
+    def shapes(net): return {k:v.shape for k,v in net.state_dict().items()}
+    why = 'disparities are channels of its weights' if shapes(made)!=shapes(was) else ''
+    if was.answer!='aggregation': why = 'its answers are measured by it'
+    if why and max_disp!=was.max_disp:
         raise ValueError(
-            f"max_disp of {Path(path).stem} cannot be changed to {max_disp}: disparities are channels of its weights; "
-            "run it at a smaller scale, such as scale='auto'")
-    return other
+            f"max_disp of {Path(path).stem} cannot be changed to {max_disp}: {why}; run it at a smaller scale, "
+            "such as scale='auto'")
+    return dict(info, args=args)
 
 # %% ../../nbs/39_models.zoo.ipynb #da592a06
 def load_model(
@@ -202,7 +205,7 @@ def load_model(
     if name not in (None, info['name']): raise ValueError(f"{path} holds a {info['name']}, not a {name}")
     with _opened(path) as f:
         shapes = {k:tuple(f.get_slice(k).get_shape()) for k in f.keys()}
-        if max_disp is not None: info = _other_range(path, info, shapes, max_disp)
+        if max_disp is not None: info = _other_range(path, info, max_disp)
         net = _build(path, info, shapes)
         tensors = {k:f.get_tensor(k) for k in f.keys()}
     try: net.load_state_dict(tensors)
