@@ -31,7 +31,7 @@ def _camera(calib, **given):
     camera = {k: known[k] if v is None else v for k,v in given.items()}
     return camera|dict(doffs=camera['doffs'] or 0.)
 
-def _fitting(): return Param('of the size at which it runs: below 1 is faster; auto: as the disparities ask', parse_scale)
+def _fitting(): return Param('of the size at which it runs; auto: as the disparities ask', parse_scale)
 def _device(): return Param('cpu, cuda, cuda:1 ...; default: a GPU if there is one', str)
 def _post(): return Param('post-processing: none, filter, left_right (best, slower)', str)
 

@@ -13,7 +13,7 @@ def test_matches_have_directions_and_px():
     wide = cv2.normalize(cv2.GaussianBlur(rng.random((300,760)), (0,0), 3), None, 0, 255, cv2.NORM_MINMAX).astype(np.uint8)
     left,right = wide[10:290,:700],wide[4:284,30:730] # right[y+6,x-30] = left[y,x]
     m = match_keypoints(left, right)
-    assert m.scale==320/700 and len(m.dx)>50 and m.found>=len(m.dx)
+    assert isinstance(m, Matches) and m.scale==320/700 and len(m.dx)>50 and m.found>=len(m.dx)
     test_close([np.median(v) for v in m[:3]], [30,6,0], eps=.3)
     turned = match_keypoints(left, np.rot90(left).copy())
     test_close(abs(np.median(turned.turn)), 90, eps=2)
@@ -29,7 +29,7 @@ def test_every_fault_is_named():
     cases = dict(swapped=[(right,left),(turn(left, 2),turn(right, 2))], rotated=[(turn(left, 1),turn(right, 1)),(left,turn(right, 1))],
                  unrelated=[(left,other)], rows=[(left,np.roll(right, n, 0)) for n in (3,-5,10)])
     for cause,pairs in cases.items():
-        for p in pairs: test_eq(find_fault(*p).cause, cause)
+        for p in pairs: test_eq(Fault(*find_fault(*p)).cause, cause)
     for n in (3,-5,10): test_close(find_fault(left, np.roll(right, n, 0)).amount, n, eps=.7)
     assert 'too low' in find_fault(left, np.roll(right, 3, 0)).text and 'too high' in find_fault(left, np.roll(right, -3, 0)).text
     truth = r['disp'][0].numpy()

@@ -143,7 +143,8 @@ def from_network(
     def plain(left, right):
         like = next(net.parameters(), left)
         with evaluating(net): return net(left.to(like), right.to(like))
-    def processed(left, right): return predict(net, *_pictures(left, right), scale, align, post, engine='torch', check=False)
+    def processed(left, right):
+        return predict(net, *_pictures(left, right), scale, align, post, engine='torch', check=False)
     one,own = net,{} if scale==1 else dict(scale=scale)
     if isinstance(net, Tiled): one,own = net.net,own|dict(tile='x'.join(map(str, net.tile)))
     counted = getattr(one, 'counts_as', one)

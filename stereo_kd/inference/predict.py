@@ -108,6 +108,13 @@ def fitting_scale(
         coarse = max(least, coarse/2) # little is confirmed, or the range is reached at this scale too
     return float(min(1., max(least, .9*net.max_disp/max(best[1], 1e-6))))
 
+# %% ../../nbs/73_inference.predict.ipynb #87967f28
+def _check_finite(disp):
+    if unknown := int((~np.isfinite(disp)).sum()):
+        warnings.warn(
+            f"{unknown} of {disp.size} pixels of the disparity map are not finite: the weights of the network or its "
+            "precision do not hold on this pair", RuntimeWarning, stacklevel=3)
+
 # %% ../../nbs/73_inference.predict.ipynb #d56232a3
 def predict(
     net,             # `StereoNet` on any device, or a name or file for `load_model`
@@ -134,10 +141,7 @@ def predict(
     _check_width(size[1], net.max_disp, scale)
     if tile is not None: net = Tiled(net, tile)
     disp,*other = _run(net, pair, size, post=='left_right')
-    if unknown := int((~np.isfinite(disp)).sum()):
-        warnings.warn(
-            f"{unknown} of {disp.size} pixels of the disparity map are not finite: the weights of the network or its "
-            "precision do not hold on this pair", RuntimeWarning, stacklevel=2)
+    _check_finite(disp)
     return disp if post=='none' else postprocess(disp, _to_numpy(left), *other)
 
 # %% ../../nbs/73_inference.predict.ipynb #5eb80da1
@@ -218,36 +222,41 @@ def _summary(out, disp, seconds, where):
     h,w = disp.shape
     return f"{out}: {w}x{h} px, disparity {disp.min():.1f} to {disp.max():.1f} px, {seconds:.2f} s on {where}"
 
+# %% ../../nbs/73_inference.predict.ipynb #be34f258
+def _timed(*args, **kw):
+    "What `predict` gives, and seconds; its warnings as lines on stderr"
+    start = time.perf_counter()
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter('always')
+        disp = predict(*args, **kw)
+    for w in told: print(f'warning: {w.message}', file=sys.stderr)
+    return disp,time.perf_counter()-start
+
 # %% ../../nbs/73_inference.predict.ipynb #b230040c
 def predict_file(
-    left,                    # left picture, file name
-    right,                   # right picture, file name
-    out,                     # .png, .pfm, .npy or .ply file
-    model,                   # network, or name or file for `load_model`
-    scale=1.,                # the network sees the pair at this multiple of its size, or 'auto'
-    device:str=None,         # cpu, cuda, cuda:1 ...; None: the GPU if there is one
-    align:bool=False,        # vertical alignment of `right` first
-    post:str='none',         # 'none', 'filter' or 'left_right', see `predict`
-    raw:bool=False,          # .png as KITTI stores it (16 bit, x 256) instead of colours
-    color_max:float=None,    # .png in colours: px of the last one; None: the map's own range
-    focal:float=None,        # .ply: px
-    baseline:float=None,     # .ply: m
-    tile=None,               # (H,W) of tiles, px, see `predict`
-    engine:str='auto',       # what runs the network, see `predict`
-    check:bool=True,         # tell on stderr what is wrong with the pair
-    **kw,                    # .ply: cx, cy, doffs, max_depth of `write_ply`
+    left, # left picture, file name
+    right, # right picture, file name
+    out, # .png, .pfm, .npy or .ply file
+    model, # network, or name or file for `load_model`
+    scale=1., # the network sees the pair at this multiple of its size, or 'auto'
+    device:str=None, # cpu, cuda, cuda:1 ...; None: the GPU if there is one
+    align:bool=False, # vertical alignment of `right` first
+    post:str='none', # 'none', 'filter' or 'left_right', see `predict`
+    raw:bool=False, # .png as KITTI stores it (16 bit, x 256) instead of colours
+    color_max:float=None, # .png in colours: px of the last one; None: the map's own range
+    focal:float=None, # .ply: px
+    baseline:float=None, # .ply: m
+    tile=None, # (H,W) of tiles, px, see `predict`
+    engine:str='auto', # what runs the network, see `predict`
+    check:bool=True, # tell on stderr what is wrong with the pair
+    **kw, # .ply: cx, cy, doffs, max_depth of `write_ply`
 ) -> np.ndarray:             # float32 (H,W) in px, what was written
     "Predict one pair of files and write the result in the format of the suffix"
     suffix,device = _check_request(out, focal, baseline, raw),_device(device)
     check_output(out, left, right, model)
     left,right = to_image(left, 'left'),to_image(right, 'right')
     net = run_by(_network(model).to(device), engine, kernels=post!='none')
-    start = time.perf_counter()
-    with warnings.catch_warnings(record=True) as told:
-        warnings.simplefilter('always')
-        disp = predict(net, left, right, scale, align, post, tile, check=check)
-    seconds = time.perf_counter()-start
-    for w in told: print(f'warning: {w.message}', file=sys.stderr)
+    disp,seconds = _timed(net, left, right, scale, align, post, tile, check=check)
     _write_result(out, suffix, disp, left, raw, color_max, dict(kw, focal=focal, baseline=baseline))
     print(_summary(out, disp, seconds, f'{device} by {getattr(net, "name", "torch")}'))
     return disp

@@ -82,7 +82,8 @@ def _out_of_place(m, max_disp):
                                 "right are swapped, or both pictures are upside down")
     if abs(rows)>max(ROWS, .5/m.scale):
         side = 'low' if rows>0 else 'high'
-        return Fault('rows', f"the rows of the right view are {abs(rows):.1f} px too {side}: pass align=True (--align)", rows)
+        return Fault('rows', f"the rows of the right view are {abs(rows):.1f} px too {side}: pass align=True "
+                             "(--align)", rows)
     beyond = dx>max_disp
     if beyond.sum()>=5 and beyond.mean()>.02:
         most = float(np.quantile(dx, .99))
