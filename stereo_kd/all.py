@@ -48,7 +48,9 @@ from .inference.left_right import fill_border, left_right_check, postprocess
 from .inference.tiled import Tiled
 from .adapt import adapt, adapt_files
 from .inference.sgbm import sgbm
-from .inference.predict import predict, to_depth, write_ply
+from .inference.engines import Auto, list_ways
+from .inference.sanity import find_fault
+from .inference.predict import PairWarning, predict, to_depth, write_ply
 from .evaluation.cost import count_macs, count_params, latency, module_table, thop_macs
 from .evaluation.benchmarks import benchmark_metrics, evaluated_pixels
 from .evaluation.submit import write_submission
@@ -56,6 +58,7 @@ from .evaluation.evaluate import compare, evaluate, evaluate_frames, evaluate_ma
 from .evaluation.evaluate import from_folder, from_network, from_sgbm
 from .deploy.export import export_onnx
 from .deploy.engine import Engine, list_engines
+from .deploy.auto import register_engines
 
 # %% ../nbs/89_all.ipynb #01580f8c
 __all__ = sorted(name for name in globals() if not name.startswith('_'))

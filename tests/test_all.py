@@ -41,7 +41,9 @@ from stereo_kd.inference.left_right import fill_border, left_right_check, postpr
 from stereo_kd.inference.tiled import Tiled
 from stereo_kd.adapt import adapt, adapt_files
 from stereo_kd.inference.sgbm import sgbm
-from stereo_kd.inference.predict import predict, to_depth, write_ply
+from stereo_kd.inference.engines import Auto, list_ways
+from stereo_kd.inference.sanity import find_fault
+from stereo_kd.inference.predict import PairWarning, predict, to_depth, write_ply
 from stereo_kd.evaluation.cost import count_macs, count_params, latency, module_table, thop_macs
 from stereo_kd.evaluation.benchmarks import benchmark_metrics, evaluated_pixels
 from stereo_kd.evaluation.submit import write_submission
@@ -49,6 +51,7 @@ from stereo_kd.evaluation.evaluate import compare, evaluate, evaluate_frames, ev
 from stereo_kd.evaluation.evaluate import from_folder, from_network, from_sgbm
 from stereo_kd.deploy.export import export_onnx
 from stereo_kd.deploy.engine import Engine, list_engines
+from stereo_kd.deploy.auto import register_engines
 from fastcore.test import *
 from stereo_kd.all import *
 

@@ -45,6 +45,8 @@ def test_size_strings():
     test_eq(parse_size(' 480X640 '), (480,640))
     for wrong in ('480', '480x', 'x', '0x640', '480x640x3', '48 0x640'):
         test_fail(lambda: parse_size(wrong), contains=f"like 480x640, got '{wrong}'")
+    test_eq([parse_scale(' .5'),parse_scale('auto')], [.5,'auto'])
+    test_fail(lambda: parse_scale('best'), exc=ValueError, contains='best')
     check_threads(2)
     check_threads(None)
     for wrong in (0, -1, 1_000_000): test_fail(lambda: check_threads(wrong), contains=f'on this machine, got {wrong}')

@@ -1,7 +1,7 @@
 # Generated from nbs/89_commands.ipynb; edit the notebook, not this file
 import math, sys
 from fastcore.script import Param, call_parse
-from stereo_kd.cli import DEFAULT_MODEL, Dash, Late, one_line, parse_size
+from stereo_kd.cli import DEFAULT_MODEL, Dash, Late, one_line, parse_scale, parse_size
 import os, subprocess, tempfile
 import numpy as np
 from contextlib import redirect_stderr, redirect_stdout
@@ -72,6 +72,11 @@ def test_predict_command():
         write_ply(d/'b.ply', want, l, 100, .1, 1, 2, 3, .5)
         test_eq((d/'a.ply').read_bytes(), (d/'b.ply').read_bytes())
         (d/'b.ply').unlink()
+        (d/'calib.txt').write_text('cam0=[100 0 1; 0 100 2; 0 0 1]\ncam1=[100 0 4; 0 100 2; 0 0 1]\ndoffs=3\nbaseline=100\nwidth=9\nheight=6\nndisp=8')
+        script(l, r, '-o', d/'c.ply', '--calib', d/'calib.txt', '--max_depth', .5) # 100 mm in the file
+        test_eq((d/'c.ply').read_bytes(), (d/'a.ply').read_bytes())
+        script(l, r, '--o', d/'c.ply', '--calib', d/'calib.txt', '--max_depth', .5, '--focal', 50)
+        assert (d/'c.ply').read_bytes()!=(d/'a.ply').read_bytes() # what is given counts
         (d/'half.png').write_bytes(l.read_bytes()[:60])
         Image.new('RGB', (8,6)).save(d/'small.png')
         bad = [
@@ -79,7 +84,7 @@ def test_predict_command():
             ('half.png is a truncated or damaged PNG', l, d/'half.png', 'b.png'),
             ('left is 9x6 px and right 8x6 px', l, d/'small.png', 'b.png'),
             ('b.gif: the output must end in', l, r, 'b.gif'),
-            ('needs --focal (px) and --baseline', l, r, 'b.ply'),
+            ('needs --calib, or --focal (px) and --baseline', l, r, 'b.ply'), ('is no calibration', l, r, 'b.ply', '--calib', l),
             ('4 px wide after scaling', l, r, 'b.png', '--scale', .5),
             ('a tile is 4 px wide, less than the 8 px', l, r, 'b.png', '--tile', '4x4'),
             ('size must be HEIGHTxWIDTH', l, r, 'b.png', '--tile', 'small'),
@@ -111,13 +116,13 @@ def test_commands_call_with_their_options():
         for k in ('pdb','xtra'): parsed.pop(k)
         with patch.object(commands, module, SimpleNamespace(**{function: lambda *a,**kw: calls.append((a, kw))})): command(**parsed)
         return calls
-    how = dict(max_disp=0, align=False, post='none', scale=1., device=None)
+    how = dict(max_disp=0, align=False, post='none', scale=1., device=None, engine='torch')
     where = dict(mask='all', part=None, edition=None, resolution=None, split='', n=None)
     for line,model,folder,out,changed in (
         ('folder d', 'dtpnet', None, None, {}), ('folder d --model x -o r.csv', 'x', None, 'r.csv', {}),
         ('folder d --folder e --o r.csv --n 3 --mask noc', None, 'e', 'r.csv', dict(n=3, mask='noc')),
-        ('folder d --align --post filter --scale .5 --device cuda', 'dtpnet', None, None,
-         dict(align=True, post='filter', scale=.5, device='cuda'))):
+        ('folder d --align --post filter --scale .5 --device cuda --engine auto', 'dtpnet', None, None,
+         dict(align=True, post='filter', scale=.5, device='cuda', engine='auto'))):
         (args,kw),= told('evaluation', 'evaluate_files', commands.stereo_eval, line)
         test_eq(args, ('folder','d',model,folder,None,{**where, **{k:v for k,v in changed.items() if k in where}},out,None))
         test_eq(kw, {**how, **{k:v for k,v in changed.items() if k in how}})

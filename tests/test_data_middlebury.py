@@ -16,9 +16,9 @@ def test_calibration_is_read_strictly():
     with tempfile.TemporaryDirectory() as d:
         f = Path(d)/'calib.txt'
         f.write_text(text)
-        test_eq(read_calib(f), Calib(935.5, 148., 138., 50., 160., 347, 277, 64, 16., 58.))
+        test_eq(read_calib(f), Calib(935.5, 148., 138., 50., .16, 347, 277, 64, 16., 58.))
         f.write_text(text.replace('\n', '\r\n').replace('vmax=58', ''))
-        test_eq(read_calib(f)[:9], (935.5, 148., 138., 50., 160., 347, 277, 64, 16.))
+        test_eq(read_calib(f)[:9], (935.5, 148., 138., 50., .16, 347, 277, 64, 16.))
         changes = [('ndisp=64','', 'does not say ndisp'), ('doffs=50','doffs=far', "doffs must be a number, got 'far'"), ('width=347','width=34.7', "width must be a number, got '34.7'"), ('cam0=[','cam0=', 'cam0 must be a matrix'),
                    ('0 935.5 138; 0 0 1]\ncam1','0 935.5; 0 0 1]\ncam1', 'cam0 must be a matrix'), ('baseline=160','baseline=-1', 'baseline must be positive'), ('height=277','height=0', 'height must be positive'), ('doffs=50','doffs=nan', 'doffs must be a number'), ('doffs=50','doffs=inf', 'doffs must be a number')]
         for a,b,say in changes:

@@ -1,13 +1,14 @@
 # Generated from nbs/83_evaluation.evaluate.ipynb; edit the notebook, not this file
-import os, time, warnings
+import os, sys, time, warnings
 import matplotlib.pyplot as plt, numpy as np, torch
+from PIL import Image
 from fastcore.basics import patch
 from fastprogress.fastprogress import progress_bar
 from functools import cached_property, partial
 from pathlib import Path
 from torch import nn
 from typing import NamedTuple
-from stereo_kd.core import check_output, denormalize, evaluating, fingerprint, pick, write_rows
+from stereo_kd.core import check_output, default_device, denormalize, evaluating, fingerprint, pick, write_rows
 from stereo_kd.data.files import IncompleteWarning, PairFiles
 from stereo_kd.data.io import read_disparity, read_pixels
 from stereo_kd.data.kitti import kitti2012, kitti2015
@@ -16,6 +17,7 @@ from stereo_kd.data.middlebury import middlebury
 from stereo_kd.data.synthetic import SyntheticPairs
 from stereo_kd.metrics import Meter, near_jumps
 from stereo_kd.models.zoo import load_model, read_card, shipped
+from stereo_kd.inference.engines import Auto, run_by
 from stereo_kd.inference.holes import fill_holes
 from stereo_kd.inference.left_right import check_post, postprocess
 from stereo_kd.inference.predict import predict
@@ -86,8 +88,8 @@ def test_estimators_of_all_kinds():
     assert net.training # left as it was
     pictures = [denormalize(v).clamp(0, 1) for v in (left,right)]
     for kw in (dict(align=True), dict(post='filter'), dict(post='left_right'), dict(align=True, post='left_right')):
-        test_eq(as_estimator(net, **kw)(left, right), predict(net, *pictures, **kw))
-    test_eq(from_network(net, scale=1.5)(left, right), predict(net, *pictures, 1.5))
+        test_eq(as_estimator(net, **kw)(left, right), predict(net, *pictures, **kw, engine='torch'))
+    test_eq(from_network(net, scale=1.5)(left, right), predict(net, *pictures, 1.5, engine='torch'))
     for out in (disp, disp[0], disp.numpy()): test_eq(as_estimator(lambda l,r: out)(left, right), disp[0].numpy())
     test_eq(from_function(lambda l,r: disp, 'oracle').identity['network'], 'oracle')
     given = from_network(net)
@@ -125,7 +127,7 @@ def test_estimators_align_the_rows():
     assert abs(row_offsets(*views)[0]-1.5)<.3
     pair = [normalize(torch.from_numpy(v.copy()).permute(2,0,1))[None] for v in views]
     pictures = [denormalize(v).clamp(0, 1) for v in pair]
-    test_eq(from_network(net, align=True)(*pair), predict(net, *pictures, align=True))
+    test_eq(from_network(net, align=True)(*pair), predict(net, *pictures, align=True, engine='torch'))
     moved,matched = from_network(net, align=True)(*pair),from_sgbm('3way', 32, align=True)(*pair)
     test_eq(matched, sgbm(views[0], align_rows(*views), 32, mode='3way'))
     assert abs(moved-from_network(net)(*pair)).max()>.1
@@ -209,7 +211,8 @@ def test_row_has_identity_errors_and_costs():
     errors = []
     for i in range(2):
         left,right,disp,valid = ds[i]
-        done = predict(net, *(denormalize(v).clamp(0, 1) for v in (left,right)), align=True, post='left_right')
+        done = predict(net, *(denormalize(v).clamp(0, 1) for v in (left,right)),
+                       align=True, post='left_right', engine='torch')
         errors.append(np.abs(done-disp.numpy())[valid.numpy()])
     test_close(twice['epe'], np.concatenate(errors).mean(), eps=1e-4)
     assert 'ms_median' not in check_rows([twice, evaluate(lambda l,r: torch.ones(32,64), ds)])
@@ -226,7 +229,7 @@ def test_rows_of_a_network_in_tiles():
     part = costs(net, (32,64), rounds=0)['macs_g']
     test_close(tiled['macs_g'], 9*part, eps=1e-6) # three rows of three tiles
     left,right,disp,valid = (v[None] for v in ds[1])
-    done = predict(net, *(denormalize(v).clamp(0, 1) for v in (left,right)), tile=(32,64))
+    done = predict(net, *(denormalize(v).clamp(0, 1) for v in (left,right)), tile=(32,64), engine='torch')
     test_close(from_network(Tiled(net, (32,64)))(left, right), done, eps=1e-3)
     assert tiled['epe']!=row['epe']
 
@@ -318,6 +321,8 @@ def test_command_prints_and_writes_the_figures():
                     exc=ValueError, contains=say)
 
 def test_command_rows_of_networks_and_sgbm():
+    from stereo_kd.deploy.engine import Engine
+    from stereo_kd.inference import engines
     from stereo_kd.core import set_seed
     from unittest.mock import patch as mock
     set_seed(0)
@@ -341,7 +346,7 @@ def test_command_rows_of_networks_and_sgbm():
         f = shifted(d)
         for kw in (dict(), dict(scale=.5), dict(align=True, post='left_right'), dict(post='filter')):
             row,epe,said = row_of(d, **kw)
-            test_close(epe, np.abs(predict(net, f.left, f.right, **kw)-9).mean(), eps=1e-4)
+            test_close(epe, np.abs(predict(net, f.left, f.right, **kw, engine='torch')-9).mean(), eps=1e-4)
             test_eq([row['network'],row['weights'],row['engine']], ['dtpnet',fingerprint(net),'torch'])
             test_eq([row['align'],row['post']], [str(kw.get('align', False)),kw.get('post', 'none')])
             test_eq(row.get('scale', ''), str(kw['scale']) if 'scale' in kw else '')
@@ -356,10 +361,23 @@ def test_command_rows_of_networks_and_sgbm():
         test_eq([row[k] for k in ('network','weights','engine','precision','align','post','mode')],
                 ['SGBM','','opencv','','True','filter','3way'])
         assert epe<.5*worse # the rows were off
+        for engine in ('auto','folded'):
+            by = engines.Way(lambda net,made: Engine(net, 'folded'), 0.)
+            with mock.object(engines, 'ways', dict(folded=by)): row,epe,said = row_of(d, engine=engine)
+            test_close(epe, np.abs(predict(net, f.left, f.right)-9).mean(), eps=1e-3)
+            test_eq([row['engine'],row['weights']], ['folded',fingerprint(net)])
         pairs = open_pairs('folder', d, n=1)
         test_fail(
             lambda: submit(f'{d}/x.zip', pairs, net), exc=ValueError,
             contains="unknown benchmark that takes submissions 'folder'")
+
+def test_frames_of_a_size_are_counted():
+    from stereo_kd.evaluation.evaluate import _frames_of_a_size
+    with tempfile.TemporaryDirectory() as d:
+        def pairs(*sizes):
+            for i,(h,w) in enumerate(sizes): cv2.imwrite(f'{d}/{i}.png', np.zeros((h,w), np.uint8))
+            return PairFiles([PairFile(f'{d}/{i}.png', f'{d}/{i}.png') for i in range(len(sizes))])
+        test_eq([_frames_of_a_size(pairs(*s)) for s in ([(4,6)]*5, [(4,6)]*4+[(6,4)]*2, [(4,6),(5,6),(6,6)])], [5,3,1])
 
 @pytest.mark.slow
 @pytest.mark.data

@@ -1,5 +1,5 @@
 # Generated from nbs/73_inference.predict.ipynb; edit the notebook, not this file
-import math, time, warnings
+import math, sys, time, warnings
 from pathlib import Path
 import numpy as np, torch
 import torch.nn.functional as F
@@ -7,9 +7,11 @@ from torch import nn
 from stereo_kd.core import check_output, default_device, evaluating, normalize
 from stereo_kd.data.io import write_bytes, write_disparity, write_picture
 from stereo_kd.models.zoo import load_model
+from stereo_kd.inference.engines import run_by
 from stereo_kd.inference.image import to_image
-from stereo_kd.inference.left_right import check_post, left_right_disparities, postprocess
-from stereo_kd.inference.rectify import align_rows
+from stereo_kd.inference.left_right import check_post, left_right_check, left_right_disparities, postprocess
+from stereo_kd.inference.rectify import align_rows, row_offsets
+from stereo_kd.inference.sanity import find_fault
 from stereo_kd.inference.tiled import Tiled
 import cv2, sys, tempfile, warnings
 from contextvars import Context
@@ -22,6 +24,7 @@ from PIL import Image
 import matplotlib.pyplot as plt
 from stereo_kd.core import denormalize
 from stereo_kd.data.io import color_disparity, read_disparity, read_pixels
+from stereo_kd.data.synthetic import SyntheticPairs
 from stereo_kd.models.base import StereoNet
 from stereo_kd.models.cost_volume import correlation_volume
 from stereo_kd.inference.predict import *
@@ -65,6 +68,62 @@ def test_align_moves_the_rows_back():
     def error(view, **kw): return np.abs(predict(Patches(48), left, view, **kw)-16)[:,20:].mean()
     raw,aligned,untouched = error(moved),error(moved, align=True),error(right)
     assert aligned<.5*raw and aligned<1.1*untouched, (raw,aligned,untouched)
+
+def test_faults_are_told_with_the_option_that_mends_them():
+    class Net(nn.Module):
+        max_disp = 48
+        def forward(self, left, right):
+            self.seen = right
+            return SimpleNamespace(disparity=[left[:,0]*0+9.])
+    def told(left, right, **kw):
+        with warnings.catch_warnings(record=True) as w:
+            warnings.simplefilter('always')
+            predict(net, left, right, **kw)
+        return [str(v.message) for v in w if issubclass(v.category, PairWarning)]
+    wide = cv2.normalize(
+        cv2.GaussianBlur(np.random.default_rng(0).random((260,400,3)), (0,0), 2), None, 0, 255,
+        cv2.NORM_MINMAX).astype(np.uint8)
+    net,left,right = Net(),wide[10:250,:360],wide[10:250,30:390] # right[x-30] = left[x]
+    test_eq(told(left, right), [])
+    cases = {'swapped': (right,left,{}), 'align=True': (left,wide[2:242,30:390],{}), "scale='auto'": (left,right,dict(scale=2.))}
+    scenes = SyntheticPairs(8, (256,512), seed=0).render([1,7])
+    views = [(255*scenes[v][i].permute(1,2,0).numpy()).astype(np.uint8) for i,v in ((0,'left'),(0,'right'),(1,'right'))]
+    cases['do not show one scene'] = views[0],views[2],{}
+    cases['turned by 90'] = np.rot90(views[0]),np.rot90(views[1]),{}
+    for words,(l,r,kw) in cases.items():
+        said = told(l.copy(), r.copy(), **kw)
+        assert len(said)==1 and words in said[0] and '--no-check' in said[0], (words, said)
+        test_eq(told(l.copy(), r.copy(), check=False, **kw), [])
+    test_eq(told(left, wide[2:242,30:390], align=True), []) # 8 rows: what mends it is asked for,
+    aligned = denormalize(net.seen)[0].permute(1,2,0).numpy()*255
+    assert np.abs(aligned-right)[12:-12].mean()<2, np.abs(aligned-right)[12:-12].mean() # and it does
+
+def test_scale_fits_the_range():
+    class Patches(StereoNet):
+        def features(self, image, extras):
+            p = F.unfold(F.pad(image, (2,2,2,2), mode='replicate'), 8, stride=4)
+            return [
+                F.normalize(p-p.mean(1, keepdim=True), dim=1).view(
+                    len(image), -1, image.shape[2]//4, image.shape[3]//4)]
+        def cost_volume(self, left, right, extras): return correlation_volume(left[-1], right[-1], self.max_disp//4)
+        def aggregation(self, volume, left, right, extras, all_outputs): return [40*left[-1].shape[1]*volume]
+        def disparity(self, scores, size):
+            return super().disparity(scores, size)-1.5 # bin k stands for 4k to 4k+3 px, the patches match at 4k
+    wide = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 256, (60,340,3), dtype=np.uint8), (0,0), 2)
+    left,right = wide[:,:300],wide[:,40:] # right[x-40] = left[x]
+    large = [cv2.resize(v, None, fx=3, fy=3, interpolation=cv2.INTER_CUBIC) for v in (left,right)]
+    net = Patches(48)
+    far = np.abs(predict(net, *large, check=False)-120)[:,140:]
+    near = np.abs(predict(net, *large, scale='auto')-120)[:,140:]
+    assert np.median(far)>30 and np.median(near)<3, (np.median(far), np.median(near))
+    pair = torch.stack([torch.from_numpy(v/255).float().permute(2,0,1) for v in large])
+    scale = fitting_scale(net, pair)
+    assert .3<scale<.4, scale # 43 of 120 px
+    test_eq(predict(net, *large, scale='auto', engine='torch'), predict(net, *large, scale=scale, engine='torch', check=False))
+    small = wide[:,:120],wide[:,8:128]
+    test_eq(predict(net, *small, scale='auto', engine='torch'), predict(net, *small, engine='torch')) # within the range: as it is
+    test_fail(lambda: predict(net, *small, scale='best'), exc=ValueError, contains="scale must be a number or 'auto', got 'best'")
+    for wrong in (0, -1., float('nan')): test_fail(lambda: predict(net, *small, scale=wrong), exc=ValueError, contains='scale must be positive')
 
 def test_post_modes():
     class Patches(StereoNet):

@@ -1,6 +1,7 @@
 # Generated from nbs/07_kernels.tail.ipynb; edit the notebook, not this file
 import os, torch, warnings
 from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import lru_cache
 from importlib import import_module
 from torch import nn, Tensor

@@ -43,6 +43,26 @@ def test_a_fresh_network_of_pruned_widths():
         learned = apply_widths(create_model(name, max_disp=48, upsample='convex'), {'upsample.out': [16,144,1]})
         test_eq(create_like(learned).upsample.out.weight.detach(), torch.zeros(144,16,1,1))
 
+def test_range_of_volumes_is_a_length():
+    with tempfile.TemporaryDirectory() as d:
+        torch.manual_seed(0)
+        net = create_model('gwcnet_g', max_disp=48).eval()
+        save_model(net, f'{d}/a.safetensors')
+        wide = load_model(f'{d}/a.safetensors', max_disp=96)
+        test_eq([wide.max_disp,wide.spec['args'],fingerprint(wide)], [96,dict(max_disp=96),fingerprint(net)])
+        want = create_model('gwcnet_g', max_disp=96).eval()
+        want.load_state_dict(net.state_dict())
+        with torch.no_grad():
+            x,y = torch.randn(2,1,3,32,112)
+            test_eq(wide(x, y).disparity[-1], want(x, y).disparity[-1])
+    test_eq(load_model('dtpnet_lite', max_disp=192).max_disp, 192)
+    for name in ('dtpnet','dtpnet_lite','dtpnet_pruned','tsnnet_student'):
+        test_fail(lambda: load_model(name, max_disp=384), exc=ValueError, contains=f"max_disp of {name} cannot be changed to 384: disparities are channels")
+    with tempfile.TemporaryDirectory() as d:
+        save_model(create_model('madis', size='tiny', max_disp=48), f'{d}/m.safetensors')
+        test_fail(lambda: load_model(f'{d}/m.safetensors', max_disp=96), exc=ValueError, contains='its answers are measured by it')
+    test_fail(lambda: load_model('dtpnet', max_disp=100), exc=ValueError, contains='multiple of 48')
+
 def test_roundtrip_is_exact():
     torch.manual_seed(0)
     net = create_model('dtpnet', max_disp=48, stem=8, width=16).eval()

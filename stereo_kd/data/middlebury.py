@@ -20,7 +20,7 @@ class Calib(NamedTuple):
     cx:float       # px, principal point of the left view
     cy:float       # px
     doffs:float    # px, cx of the right view minus that of the left one
-    baseline:float # mm
+    baseline:float # m
     width:int      # px
     height:int     # px
     ndisp:int      # disparities to search, px
@@ -54,7 +54,7 @@ def read_calib(
     (f,_,cx),(_,_,cy),_ = _camera(path, 'cam0', d['cam0'])
     sizes = {k:_number(path, k, d[k], int) for k in ('width','height','ndisp')}
     c = Calib(
-        f, cx, cy, _number(path, 'doffs', d['doffs']), _number(path, 'baseline', d['baseline']),
+        f, cx, cy, _number(path, 'doffs', d['doffs']), _number(path, 'baseline', d['baseline'])/1000,
         **sizes, vmin=_number(path, 'vmin', d.get('vmin', '0')),
         vmax=_number(path, 'vmax', d.get('vmax', '0')))
     bad = [k for k in ('focal','baseline','width','height','ndisp') if not getattr(c, k)>0]

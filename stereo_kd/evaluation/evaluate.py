@@ -9,15 +9,16 @@ __all__ = ['FRAME_COLUMNS', 'REAL', 'DEFAULT_REAL', 'Frame', 'Estimator', 'from_
            'evaluate_files']
 
 # %% ../../nbs/83_evaluation.evaluate.ipynb #266376db
-import os, time, warnings
+import os, sys, time, warnings
 import matplotlib.pyplot as plt, numpy as np, torch
+from PIL import Image
 from fastcore.basics import patch
 from fastprogress.fastprogress import progress_bar
 from functools import cached_property, partial
 from pathlib import Path
 from torch import nn
 from typing import NamedTuple
-from ..core import check_output, denormalize, evaluating, fingerprint, pick, write_rows
+from ..core import check_output, default_device, denormalize, evaluating, fingerprint, pick, write_rows
 from ..data.files import IncompleteWarning, PairFiles
 from ..data.io import read_disparity, read_pixels
 from ..data.kitti import kitti2012, kitti2015
@@ -26,6 +27,7 @@ from ..data.middlebury import middlebury
 from ..data.synthetic import SyntheticPairs
 from ..metrics import Meter, near_jumps
 from ..models.zoo import load_model, read_card, shipped
+from ..inference.engines import Auto, run_by
 from ..inference.holes import fill_holes
 from ..inference.left_right import check_post, postprocess
 from ..inference.predict import predict
@@ -141,7 +143,8 @@ def from_network(
     def plain(left, right):
         like = next(net.parameters(), left)
         with evaluating(net): return net(left.to(like), right.to(like))
-    def processed(left, right): return predict(net, *_pictures(left, right), scale, align, post)
+    def processed(left, right):
+        return predict(net, *_pictures(left, right), scale, align, post, engine='torch', check=False)
     one,own = net,{} if scale==1 else dict(scale=scale)
     if isinstance(net, Tiled): one,own = net.net,own|dict(tile='x'.join(map(str, net.tile)))
     counted = getattr(one, 'counts_as', one)
@@ -455,20 +458,43 @@ def open_pairs(
     if split: pairs = pairs.split(split)
     return pairs.subset(range(min(n, len(pairs)))) if n else pairs
 
+# %% ../../nbs/83_evaluation.evaluate.ipynb #a4300364
+def _frames_of_a_size(pairs):
+    "How many frames a size has, on average"
+    sizes = set()
+    for f in pairs.files:
+        try:
+            with Image.open(f.left) as image: sizes.add(image.size)
+        except OSError: sizes.add(f.left) # what only OpenCV reads has a size of its own
+    return max(1, len(pairs)//max(1, len(sizes)))
+
+def _on_engine(net, engine, pairs, scale):
+    "The network on an engine; `auto` is settled on the first frame"
+    run = run_by(net, engine, kernels=True)
+    if not isinstance(run, Auto): return run
+    left,right = Frame(pairs, 0).images
+    size = tuple(max(1, round(n*scale)) for n in left.shape[-2:])
+    device = next(net.parameters()).device
+    images = [nn.functional.interpolate(v, size, mode='bilinear').to(device) for v in (left,right)]
+    run.expected = _frames_of_a_size(pairs)
+    with evaluating(net): return run.settle(*images)
+
 # %% ../../nbs/83_evaluation.evaluate.ipynb #4ba30f73
-def _check_options(model, folder, sgbm, max_disp, align, post, scale, device):
+def _check_options(model, folder, sgbm, max_disp, align, post, scale, device, engine):
     if sum(map(bool, (model,folder,sgbm)))>1:
         raise ValueError("pass one of --model, --folder and --sgbm, not several")
     if max_disp and not sgbm: raise ValueError("--max_disp is for --sgbm")
-    if (folder or sgbm) and (scale!=1 or device): raise ValueError("--scale and --device are for networks")
+    if (folder or sgbm) and (scale!=1 or device or engine!='torch'):
+        raise ValueError("--scale, --device and --engine are for networks")
     if folder and (align or post!='none'): raise ValueError("--align and --post are not for --folder")
 
-def _choose(model, folder, sgbm, max_disp=0, align=False, post='none', scale=1., device=None):
+def _choose(pairs, model, folder, sgbm, max_disp=0, align=False, post='none', scale=1., device=None, engine='torch'):
     "The estimator that the options name"
-    _check_options(model, folder, sgbm, max_disp, align, post, scale, device)
+    _check_options(model, folder, sgbm, max_disp, align, post, scale, device, engine)
     if folder: return from_folder(folder)
     if sgbm: return from_sgbm(sgbm, max_disp, align, post)
-    return from_network(load_model(model).to(device or 'cpu'), align, post, scale)
+    net = load_model(model).to(device or default_device())
+    return from_network(_on_engine(net, engine, pairs, scale), align, post, scale)
 
 # %% ../../nbs/83_evaluation.evaluate.ipynb #1d790f35
 def report(
@@ -492,7 +518,7 @@ def _submit(path, pairs, estimator, part, resolution):
 
 def _evaluate_or_submit(pairs, estimator, out, submission, part, resolution):
     if submission: return _submit(submission, pairs, estimator, part, resolution)
-    found = evaluate_frames(estimator, pairs)
+    found = evaluate_frames(estimator, pairs, progress=sys.stdout.isatty())
     if out: write_evaluation(found, out)
     print(report(found))
 
@@ -506,11 +532,11 @@ def evaluate_files(
     where:dict=None,      # which frames, for `open_pairs`: mask, part, edition, resolution, split, n
     out=None,             # csv file: a row for each frame and one for the set
     submission=None,      # instead of errors: zip file for the benchmark's server
-    **how                 # max_disp (of SGBM, px), align, post, scale, device (None: cpu)
+    **how                 # max_disp (of SGBM, px), align, post, scale, device (None: a GPU if any), engine
 ):
     "Print the errors of a network, of SGBM or of disparity files on a data set, or write a submission"
     where = where or {}
     check_output(out, model)
     pairs = open_pairs(dataset, root, **where)
-    estimator = _choose(model, folder, sgbm, **how)
+    estimator = _choose(pairs, model, folder, sgbm, **how)
     _evaluate_or_submit(pairs, estimator, out, submission, where.get('part'), where.get('resolution'))

@@ -8,6 +8,7 @@ __all__ = ['BACKENDS', 'works', 'backend', 'use', 'fused_tail', 'fused_cells', '
 # %% ../../nbs/07_kernels.tail.ipynb #2b480166
 import os, torch, warnings
 from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import lru_cache
 from importlib import import_module
 from torch import nn, Tensor
@@ -15,7 +16,7 @@ from torch import nn, Tensor
 # %% ../../nbs/07_kernels.tail.ipynb #1a1dbc87
 # fastest first, and the device they run on; torch runs on all
 BACKENDS = dict(triton='cuda', numba='cpu', torch='')
-_chosen = [os.environ.get('STEREO_KD_TAIL', '')]
+_chosen = ContextVar('_chosen', default=os.environ.get('STEREO_KD_TAIL', '')) # a thread's choice is its own
 
 # %% ../../nbs/07_kernels.tail.ipynb #2d06cec7
 @lru_cache
@@ -40,7 +41,7 @@ def backend(
     "Which kernels run there"
     if dtype==torch.float64: return 'torch'
     here = [n for n,d in BACKENDS.items() if d in (torch.device(device).type,'') and works(n)]
-    return _chosen[0] if _chosen[0] in here else here[0]
+    return _chosen.get() if _chosen.get() in here else here[0]
 
 # %% ../../nbs/07_kernels.tail.ipynb #a190a2d5
 @contextmanager
@@ -51,9 +52,9 @@ def use(
     if name and name not in BACKENDS:
         raise ValueError(f"unknown backend {name!r}; known: {', '.join(BACKENDS)}")
     if name and not works(name): raise ValueError(f"the backend {name!r} does not work on this machine")
-    before,_chosen[0] = _chosen[0],name
+    before = _chosen.set(name)
     try: yield
-    finally: _chosen[0] = before
+    finally: _chosen.reset(before)
 
 # %% ../../nbs/07_kernels.tail.ipynb #5dc4f634
 def _plain(t):
@@ -66,8 +67,8 @@ def _operator(name):
     def register(fn):
         op = torch.library.custom_op(f'stereo_kd::{name}', fn, mutates_args=())
         def call(*args):
-            tensors = [a for a in args if isinstance(a, Tensor)]
-            if torch.compiler.is_compiling() or not all(map(_plain, tensors)): return op(*args)
+            plain = all(_plain(a) for a in args if isinstance(a, Tensor))
+            if torch.compiler.is_compiling() or not plain: return op(*args)
             return fn(*(a.detach() if isinstance(a, Tensor) else a for a in args))
         call.op = op
         return call

@@ -180,16 +180,33 @@ def _build(path, info, have):
     _compare(path, info['name'], {k:tuple(v.shape) for k,v in net.state_dict().items()}, have)
     return net
 
+# %% ../../nbs/39_models.zoo.ipynb #5f77899c
+def _other_range(path, info, max_disp):
+    "The card for another range, if a network is the same for any"
+    args = info['args']|dict(max_disp=max_disp)
+    was,made = (create_model(info['name'], **a) for a in (info['args'],args))
+    def shapes(net): return {k:v.shape for k,v in net.state_dict().items()}
+    why = 'disparities are channels of its weights' if shapes(made)!=shapes(was) else ''
+    if was.answer!='aggregation': why = 'its answers are measured by it'
+    if why and max_disp!=was.max_disp:
+        raise ValueError(
+            f"max_disp of {Path(path).stem} cannot be changed to {max_disp}: {why}; run it at a smaller scale, "
+            "such as scale='auto'")
+    return dict(info, args=args)
+
 # %% ../../nbs/39_models.zoo.ipynb #da592a06
 def load_model(
     path_or_name,  # a .safetensors file or a shipped name, see `shipped`
     name:str=None, # the network that is expected; any if None
+    max_disp:int=None, # px to search instead of what it was made for, where its weights allow that
 ) -> nn.Module:    # in eval mode, on the CPU
     "The network of a checkpoint, as wide as it was when saved"
     path,info = _find(path_or_name),read_card(path_or_name)
     if name not in (None, info['name']): raise ValueError(f"{path} holds a {info['name']}, not a {name}")
     with _opened(path) as f:
-        net = _build(path, info, {k:tuple(f.get_slice(k).get_shape()) for k in f.keys()})
+        shapes = {k:tuple(f.get_slice(k).get_shape()) for k in f.keys()}
+        if max_disp is not None: info = _other_range(path, info, max_disp)
+        net = _build(path, info, shapes)
         tensors = {k:f.get_tensor(k) for k in f.keys()}
     try: net.load_state_dict(tensors)
     except RuntimeError as e: # a type of numbers that cannot be converted
