@@ -22,6 +22,7 @@ from .data.loaders import Mixed, StereoDataLoaders
 from .models.base import get_map, StereoNet, StereoOutput
 from .models.vit import attention_distance, random_visible
 from .models.madis import load_pretrained, MaDis
+from .models.import_weights import import_weights
 from .models.zoo import create_like, create_model, list_models, load_model, read_card, save_model, shipped
 from .losses.supervised import bin_cross_entropy, SupervisedLoss
 from .losses.response import ResponseLoss, tempered_ce, tempered_kl, tempered_l1
@@ -47,13 +48,14 @@ from .inference.rectify import align_rows, row_offsets
 from .inference.left_right import fill_border, left_right_check, postprocess
 from .inference.tiled import Tiled
 from .inference.sgbm import sgbm
+from .inference.confidence import answer_with_confidence, ause, sparsification
 from .inference.predict import predict, to_depth, write_ply
 from .evaluation.cost import count_macs, count_params, latency, module_table, thop_macs
 from .evaluation.benchmarks import benchmark_metrics, evaluated_pixels
 from .evaluation.submit import write_submission
 from .evaluation.evaluate import compare, evaluate, evaluate_frames, evaluate_masks
 from .evaluation.evaluate import from_folder, from_network, from_sgbm
-from .deploy.export import export_onnx
+from .deploy.export import export_onnx, graph_card, quantize_onnx
 from .deploy.engine import Engine, list_engines
 
 # %% ../nbs/89_all.ipynb #01580f8c

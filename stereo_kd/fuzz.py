@@ -42,6 +42,7 @@ from .evaluation.evaluate import (
     evaluate, evaluate_frames, from_folder, open_pairs, real_pairs, stereo_eval)
 from .inference.image import to_image
 from .inference.predict import predict, predict_file, stereo_predict, write_ply
+from .models.import_weights import import_weights, published
 from .models.madis import load_pretrained
 from .models.zoo import create_model, load_model, publish, read_card, save_model
 from .train.cache import CachedTeacher
@@ -321,6 +322,15 @@ def _(folder, path): load_pretrained(_untrained(), path)
 def _(folder, path):
     with tempfile.TemporaryDirectory() as d: publish(path, 'tiny', 'for tests', d)
 
+def _write_published(folder):
+    net = create_model('gwcnet_g', max_disp=48, width=4, blocks=(1,1,1,1))
+    back = {b:a for a,b in published['gwcnet_g'][1](net).items()}
+    theirs = {f"{back[k.rpartition('.')[0]]}.{k.rpartition('.')[2]}":v for k,v in net.state_dict().items()}
+    torch.save(dict(epoch=3, state_dict=theirs), folder/'a.pth')
+
+@target('published', _write_published, .3)
+def _(folder, path): import_weights('gwcnet_g', path, max_disp=48, width=4, blocks=(1,1,1,1))
+
 # %% ../nbs/88_fuzz.ipynb #f504a6df
 def _write_scene(folder, left, right, disp='', right_disp='', scale=None, k=0):
     "A pair and its truth under the names of a benchmark"
@@ -522,7 +532,7 @@ def _(folder, path):
         stereo_eval('folder', str(folder), folder=f'{folder}/est')
 
 # %% ../nbs/88_fuzz.ipynb #57a241b3
-def _no_graph(net, size, tail): raise SystemExit(0) # everything has been read
+def _no_graph(*args): raise SystemExit(0) # everything has been read
 
 @target('export_command', _write_pair)
 def _(folder, path):
@@ -530,7 +540,8 @@ def _(folder, path):
     with mock.patch.object(export, '_graph', _no_graph), tempfile.TemporaryDirectory() as d:
         for call in (
             lambda: export.export_onnx(tiny_network(), f'{d}/a.onnx', (32,64), pair=(left,right)),
-            lambda: export.stereo_export(f'{folder}/tiny.safetensors', f'{d}/a.onnx', '32x64', 'none', left, right)):
+            lambda: export.stereo_export(
+                f'{folder}/tiny.safetensors', f'{d}/a.onnx', '32x64', left=left, right=right)):
             try: call()
             except SystemExit as e:
                 if e.code: raise
@@ -552,10 +563,12 @@ def _write_graph(folder):
              helper.make_node('Conv', ['d','w'], ['scores'], strides=[4,4])]
     graph = helper.make_graph(nodes, 'tiny', [ports['left'],ports['right']], [ports['scores']], [weight])
     made = helper.make_model(graph, opset_imports=[helper.make_opsetid('', 18)], ir_version=9)
+    helper.set_model_props(made, export._card(tiny_network(), (32,64), 'none', 'normalised'))
     for name in export.installed_runtimes(): (folder/f'{name}.onnx').write_bytes(made.SerializeToString())
 
 @target('graphs', _write_graph, .4)
 def _(folder, path):
+    export.graph_card(path)
     export.runtimes[path.stem](path, threads=1)
     export.parity(tiny_network(), path, _images(1), [path.stem])
 

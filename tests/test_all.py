@@ -15,6 +15,7 @@ from stereo_kd.data.loaders import Mixed, StereoDataLoaders
 from stereo_kd.models.base import get_map, StereoNet, StereoOutput
 from stereo_kd.models.vit import attention_distance, random_visible
 from stereo_kd.models.madis import load_pretrained, MaDis
+from stereo_kd.models.import_weights import import_weights
 from stereo_kd.models.zoo import create_like, create_model, list_models, load_model, read_card, save_model, shipped
 from stereo_kd.losses.supervised import bin_cross_entropy, SupervisedLoss
 from stereo_kd.losses.response import ResponseLoss, tempered_ce, tempered_kl, tempered_l1
@@ -40,13 +41,14 @@ from stereo_kd.inference.rectify import align_rows, row_offsets
 from stereo_kd.inference.left_right import fill_border, left_right_check, postprocess
 from stereo_kd.inference.tiled import Tiled
 from stereo_kd.inference.sgbm import sgbm
+from stereo_kd.inference.confidence import answer_with_confidence, ause, sparsification
 from stereo_kd.inference.predict import predict, to_depth, write_ply
 from stereo_kd.evaluation.cost import count_macs, count_params, latency, module_table, thop_macs
 from stereo_kd.evaluation.benchmarks import benchmark_metrics, evaluated_pixels
 from stereo_kd.evaluation.submit import write_submission
 from stereo_kd.evaluation.evaluate import compare, evaluate, evaluate_frames, evaluate_masks
 from stereo_kd.evaluation.evaluate import from_folder, from_network, from_sgbm
-from stereo_kd.deploy.export import export_onnx
+from stereo_kd.deploy.export import export_onnx, graph_card, quantize_onnx
 from stereo_kd.deploy.engine import Engine, list_engines
 from fastcore.test import *
 from stereo_kd.all import *

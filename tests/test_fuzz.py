@@ -29,6 +29,7 @@ from stereo_kd.deploy import export, speed
 from stereo_kd.evaluation.evaluate import evaluate, evaluate_frames, from_folder, open_pairs, real_pairs, stereo_eval
 from stereo_kd.inference.image import to_image
 from stereo_kd.inference.predict import predict, predict_file, stereo_predict, write_ply
+from stereo_kd.models.import_weights import import_weights, published
 from stereo_kd.models.madis import load_pretrained
 from stereo_kd.models.zoo import create_model, load_model, publish, read_card, save_model
 from stereo_kd.train.cache import CachedTeacher

@@ -7,12 +7,14 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 from torch import nn, Tensor
 from torch.overrides import TorchFunctionMode
-from stereo_kd.core import atomic_write, check_file, environment, fingerprint, parse_json, pick, save_tensors
+from fastcore.script import Param, call_parse
+from stereo_kd.core import atomic_write, check_file, check_output, environment, fingerprint, one_line, parse_json, pick, save_tensors
 from stereo_kd.models.acvnet import ACVNet
 from stereo_kd.models.dsnet import DSNet
 from stereo_kd.models.dtpnet import DTPnet
 from stereo_kd.models.dtpnet_lite import DTPnetLite
 from stereo_kd.models.gwcnet import gwcnet_g, gwcnet_gc
+from stereo_kd.models.import_weights import import_weights
 from stereo_kd.models.madis import MaDis
 from stereo_kd.models.psmnet import PSMNet
 from stereo_kd.models.mobilestereonet import MobileStereoNet2D
@@ -195,3 +197,22 @@ def test_cards_beside_the_files_are_theirs():
         info = read_card(name)
         test_eq((WEIGHTS/f'{name}.md').read_text(), card_text(name, info, info['meta']['note']))
         test_eq(fingerprint(load_model(name)), info['weights'])
+
+def test_published_weights_on_the_command_line():
+    from fastcore.script import anno_parser
+    from stereo_kd.models.import_weights import published
+    make,side_by_side,_ = published['gwcnet_g']
+    net = make()
+    back = {b:a for a,b in side_by_side(net).items()}
+    with tempfile.TemporaryDirectory() as d:
+        theirs = {f"{back[k.rpartition('.')[0]]}.{k.rpartition('.')[2]}":v for k,v in net.state_dict().items()}
+        torch.save(theirs, f'{d}/a.ckpt')
+        args = anno_parser(stereo_import).parse_args(f'{d}/a.ckpt --network gwcnet_g -o {d}/b.safetensors'.split())
+        stereo_import(args.path, args.network, o=args.o)
+        test_eq(fingerprint(load_model(f'{d}/b.safetensors')), fingerprint(net))
+        for args,say in (((f'{d}/a.ckpt','psmnet'), 'is no published psmnet: it lacks feature_extraction.branch1'),
+                         ((f'{d}/c.ckpt','psmnet'), 'c.ckpt does not exist')):
+            test_fail(lambda: stereo_import(*args, o=f'{d}/e.safetensors'), exc=SystemExit, contains=say)
+        test_fail(lambda: stereo_import(f'{d}/a.ckpt', 'gwcnet_g', o=f'{d}/e.pth'), exc=SystemExit,
+                  contains='must end in .safetensors')
+        test_eq(sorted(p.name for p in Path(d).iterdir()), ['a.ckpt','b.safetensors'])

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['models', 'WEIGHTS', 'LICENCE', 'list_models', 'create_model', 'create_like', 'check_finite', 'save_model', 'shipped',
-           'read_card', 'load_model', 'card_text', 'publish']
+           'read_card', 'load_model', 'card_text', 'publish', 'stereo_import']
 
 # %% ../../nbs/39_models.zoo.ipynb #48fb4171
 import json, torch
@@ -15,12 +15,15 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 from torch import nn, Tensor
 from torch.overrides import TorchFunctionMode
-from ..core import atomic_write, check_file, environment, fingerprint, parse_json, pick, save_tensors
+from fastcore.script import Param, call_parse
+from ..core import (
+    atomic_write, check_file, check_output, environment, fingerprint, one_line, parse_json, pick, save_tensors)
 from .acvnet import ACVNet
 from .dsnet import DSNet
 from .dtpnet import DTPnet
 from .dtpnet_lite import DTPnetLite
 from .gwcnet import gwcnet_g, gwcnet_gc
+from .import_weights import import_weights
 from .madis import MaDis
 from .psmnet import PSMNet
 from .mobilestereonet import MobileStereoNet2D
@@ -230,3 +233,22 @@ def publish(
         k:v for k,v in net.card['meta'].items() if k!='history'}|dict(note=note, environment=environment())
     save_model(net, file, **meta|numbers)
     with atomic_write(file.with_suffix('.md')) as tmp: tmp.write_text(card_text(name, read_card(file), note))
+
+# %% ../../nbs/39_models.zoo.ipynb #ceb84467
+class _Short(Param):
+    "An option with one dash"
+    pre = '-'
+
+@call_parse
+def stereo_import(
+    path:str,    # published checkpoint
+    network:Param("psmnet, gwcnet_g, gwcnet_gc, acvnet or mobilestereonet2d", str, required=True),
+    o:_Short("checkpoint to write, .safetensors", str, required=True),
+):
+    "Turn a published checkpoint into one of this library"
+    with one_line('stereo_import', 'more memory', (ValueError,OSError,RuntimeError)):
+        check_output(o, path)
+        if Path(o).suffix!='.safetensors': raise ValueError(f"{o}: the output must end in .safetensors")
+        net = import_weights(network, path)
+        save_model(net, o, imported=Path(path).name)
+        print(f'{o}: {network}, {sum(p.numel() for p in net.parameters())/1e6:.3f} M parameters')
