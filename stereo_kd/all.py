@@ -45,6 +45,7 @@ from .train.stages import average_weights, Plan, prune_stages, Step, train_stage
 from .inference.holes import fill_background, fill_holes
 from .inference.weighted_median import weighted_median_filter
 from .inference.rectify import align_rows, row_offsets
+from .inference.calibration import read_calibration, Rectifier
 from .inference.left_right import fill_border, left_right_check, postprocess
 from .inference.tiled import Tiled
 from .inference.sgbm import sgbm

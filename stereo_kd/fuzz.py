@@ -40,6 +40,7 @@ from .data.scenes import MAGIC, KeptScenes, ScenePairs, keep_scenes, read_views
 from .deploy import export, speed
 from .evaluation.evaluate import (
     evaluate, evaluate_frames, from_folder, open_pairs, real_pairs, stereo_eval)
+from .inference.calibration import read_calibration
 from .inference.image import to_image
 from .inference.predict import predict, predict_file, stereo_predict, write_ply
 from .models.import_weights import import_weights, published
@@ -277,6 +278,25 @@ vmax=45
 
 @target('calibrations', lambda folder: (folder/'calib.txt').write_text(CALIBRATION), 3)
 def _(folder, path): read_calib(path)
+
+def _write_cameras(folder):
+    "OpenCV, ROS, Kalibr and Middlebury"
+    K,R,T = np.array([[420.,0,32],[0,420,16],[0,0,1]]),np.eye(3),np.array([[-.1],[0],[0]])
+    for name in ('opencv.yml','opencv.xml'):
+        s = cv2.FileStorage(str(folder/name), cv2.FILE_STORAGE_WRITE)
+        for k,v in dict(M1=K, D1=np.zeros((1,5)), M2=K, D2=np.zeros((1,5)), R=R, T=T, image_width=64, image_height=32).items(): s.write(k, v)
+        s.release()
+    (folder/'middlebury.txt').write_text(CALIBRATION)
+    cam = 'camera_model: pinhole, distortion_model: radtan, distortion_coeffs: [0,0,0,0], intrinsics: [420,420,32,16]'
+    turn = 'T_cn_cnm1: [[1,0,0,-0.1],[0,1,0,0],[0,0,1,0],[0,0,0,1]]'
+    (folder/'kalibr.yaml').write_text(f'cam0: {{{cam}, resolution: [64,32]}}\ncam1: {{{cam}, resolution: [64,32], {turn}}}\n')
+    data = lambda key, values: f'{key}: {{data: {list(map(float, np.ravel(values)))}}}\n'
+    (folder/'ros.yaml').write_text('image_width: 64\nimage_height: 32\ndistortion_model: plumb_bob\n'+''.join(
+        data(k, v) for k,v in dict(camera_matrix=K, distortion_coefficients=np.zeros(5), rectification_matrix=R,
+                                   projection_matrix=np.c_[K,[-42,0,0]]).items()))
+
+@target('cameras', _write_cameras, 2)
+def _(folder, path): read_calibration(*[path]*(1+(path.name=='ros.yaml')))
 
 def _write_texts(folder):
     (folder/'split.txt').write_text('# of somebody\na\n\nb\n')

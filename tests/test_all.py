@@ -38,6 +38,7 @@ from stereo_kd.train.stages import average_weights, Plan, prune_stages, Step, tr
 from stereo_kd.inference.holes import fill_background, fill_holes
 from stereo_kd.inference.weighted_median import weighted_median_filter
 from stereo_kd.inference.rectify import align_rows, row_offsets
+from stereo_kd.inference.calibration import read_calibration, Rectifier
 from stereo_kd.inference.left_right import fill_border, left_right_check, postprocess
 from stereo_kd.inference.tiled import Tiled
 from stereo_kd.inference.sgbm import sgbm

@@ -27,6 +27,7 @@ from stereo_kd.data.sceneflow import sceneflow
 from stereo_kd.data.scenes import MAGIC, KeptScenes, ScenePairs, keep_scenes, read_views
 from stereo_kd.deploy import export, speed
 from stereo_kd.evaluation.evaluate import evaluate, evaluate_frames, from_folder, open_pairs, real_pairs, stereo_eval
+from stereo_kd.inference.calibration import read_calibration
 from stereo_kd.inference.image import to_image
 from stereo_kd.inference.predict import predict, predict_file, stereo_predict, write_ply
 from stereo_kd.models.import_weights import import_weights, published

@@ -206,4 +206,3 @@ def test_every_tensor_is_used_once():
         assert isinstance(names, Names)
         test_eq(len(set(names.values())), len(names))
         test_eq({k.rpartition('.')[0] for k in net.state_dict()}, set(names.values()))
-        print(f'{name:18} {len(names):4} layers, {sum(p.numel() for p in net.parameters())/1e6:.3f} M')

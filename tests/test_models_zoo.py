@@ -208,11 +208,13 @@ def test_published_weights_on_the_command_line():
         theirs = {f"{back[k.rpartition('.')[0]]}.{k.rpartition('.')[2]}":v for k,v in net.state_dict().items()}
         torch.save(theirs, f'{d}/a.ckpt')
         args = anno_parser(stereo_import).parse_args(f'{d}/a.ckpt --network gwcnet_g -o {d}/b.safetensors'.split())
-        stereo_import(args.path, args.network, o=args.o)
+        stereo_import(args.path, args.o, args.network)
         test_eq(fingerprint(load_model(f'{d}/b.safetensors')), fingerprint(net))
         for args,say in (((f'{d}/a.ckpt','psmnet'), 'is no published psmnet: it lacks feature_extraction.branch1'),
                          ((f'{d}/c.ckpt','psmnet'), 'c.ckpt does not exist')):
-            test_fail(lambda: stereo_import(*args, o=f'{d}/e.safetensors'), exc=SystemExit, contains=say)
-        test_fail(lambda: stereo_import(f'{d}/a.ckpt', 'gwcnet_g', o=f'{d}/e.pth'), exc=SystemExit,
+            file,network = args
+            test_fail(lambda: stereo_import(file, f'{d}/e.safetensors', network), exc=SystemExit, contains=say)
+        test_fail(lambda: stereo_import(f'{d}/a.ckpt', f'{d}/e.safetensors'), exc=SystemExit, contains="published weights ''; known: acvnet")
+        test_fail(lambda: stereo_import(f'{d}/a.ckpt', f'{d}/e.pth', 'gwcnet_g'), exc=SystemExit,
                   contains='must end in .safetensors')
         test_eq(sorted(p.name for p in Path(d).iterdir()), ['a.ckpt','b.safetensors'])

@@ -242,8 +242,8 @@ class _Short(Param):
 @call_parse
 def stereo_import(
     path:str,    # published checkpoint
-    network:Param("psmnet, gwcnet_g, gwcnet_gc, acvnet or mobilestereonet2d", str, required=True),
     o:_Short("checkpoint to write, .safetensors", str, required=True),
+    network:str='', # psmnet, gwcnet_g, gwcnet_gc, acvnet or mobilestereonet2d
 ):
     "Turn a published checkpoint into one of this library"
     with one_line('stereo_import', 'more memory', (ValueError,OSError,RuntimeError)):
