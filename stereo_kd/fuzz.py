@@ -279,17 +279,20 @@ vmax=45
 @target('calibrations', lambda folder: (folder/'calib.txt').write_text(CALIBRATION), 3)
 def _(folder, path): read_calib(path)
 
+# %% ../nbs/88_fuzz.ipynb #621bd621
 def _write_cameras(folder):
     "OpenCV, ROS, Kalibr and Middlebury"
     K,R,T = np.array([[420.,0,32],[0,420,16],[0,0,1]]),np.eye(3),np.array([[-.1],[0],[0]])
+    lens = np.zeros((1,5))
     for name in ('opencv.yml','opencv.xml'):
         s = cv2.FileStorage(str(folder/name), cv2.FILE_STORAGE_WRITE)
-        for k,v in dict(M1=K, D1=np.zeros((1,5)), M2=K, D2=np.zeros((1,5)), R=R, T=T, image_width=64, image_height=32).items(): s.write(k, v)
+        for k,v in dict(M1=K, D1=lens, M2=K, D2=lens, R=R, T=T, image_width=64, image_height=32).items(): s.write(k, v)
         s.release()
     (folder/'middlebury.txt').write_text(CALIBRATION)
     cam = 'camera_model: pinhole, distortion_model: radtan, distortion_coeffs: [0,0,0,0], intrinsics: [420,420,32,16]'
     turn = 'T_cn_cnm1: [[1,0,0,-0.1],[0,1,0,0],[0,0,1,0],[0,0,0,1]]'
-    (folder/'kalibr.yaml').write_text(f'cam0: {{{cam}, resolution: [64,32]}}\ncam1: {{{cam}, resolution: [64,32], {turn}}}\n')
+    size = 'resolution: [64,32]'
+    (folder/'kalibr.yaml').write_text(f'cam0: {{{cam}, {size}}}\ncam1: {{{cam}, {size}, {turn}}}\n')
     data = lambda key, values: f'{key}: {{data: {list(map(float, np.ravel(values)))}}}\n'
     (folder/'ros.yaml').write_text('image_width: 64\nimage_height: 32\ndistortion_model: plumb_bob\n'+''.join(
         data(k, v) for k,v in dict(camera_matrix=K, distortion_coefficients=np.zeros(5), rectification_matrix=R,
@@ -298,6 +301,7 @@ def _write_cameras(folder):
 @target('cameras', _write_cameras, 2)
 def _(folder, path): read_calibration(*[path]*(1+(path.name=='ros.yaml')))
 
+# %% ../nbs/88_fuzz.ipynb #2e88e7f2
 def _write_texts(folder):
     (folder/'split.txt').write_text('# of somebody\na\n\nb\n')
     save_run(folder, 'x', [dict(network='a', epe=1.5)], file='run', seed=3)

@@ -1,6 +1,6 @@
 # Generated from nbs/85_deploy.export.ipynb; edit the notebook, not this file
-import ctypes, os, tempfile, warnings
-from contextlib import contextmanager
+import ctypes, io, os, tempfile, warnings
+from contextlib import contextmanager, redirect_stdout
 from copy import deepcopy
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -161,7 +161,7 @@ def test_calibration_pairs_fit_the_graph():
         def __len__(self): return 100
         def __getitem__(self, i): return self.asked.append(i) or (torch.zeros(3,4,6), torch.ones(3,4,6), None, None)
     feed = _Calibration(Many(), (4,8), True)
-    given = [*iter(feed.get_next, None)]
+    given = list(feed)
     test_eq((len(given),Many.asked[0],Many.asked[-1],len(set(Many.asked))), (CALIBRATION_PAIRS,0,99,CALIBRATION_PAIRS))
     test_eq(given[0]['left'].shape, (1,3,4,8))
     test_close(given[0]['left'][0,:,0,0], np.array(IMAGENET_MEAN)) # as the graph takes them
