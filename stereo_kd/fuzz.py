@@ -13,7 +13,7 @@ import ast, csv, hashlib, io, json, math, os, random, re, select, shutil, signal
 import threading, warnings, zlib
 from collections import Counter, defaultdict
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
@@ -43,6 +43,7 @@ from .evaluation.evaluate import (
 from .inference.calibration import read_calibration
 from .inference.image import to_image
 from .inference.predict import predict, predict_file, stereo_predict, write_ply
+from .models import zoo
 from .models.import_weights import import_weights, published
 from .models.madis import load_pretrained
 from .models.zoo import create_model, load_model, publish, read_card, save_model
@@ -352,8 +353,15 @@ def _write_published(folder):
     theirs = {f"{back[k.rpartition('.')[0]]}.{k.rpartition('.')[2]}":v for k,v in net.state_dict().items()}
     torch.save(dict(epoch=3, state_dict=theirs), folder/'a.pth')
 
+_small = partial(import_weights, max_disp=48, width=4, blocks=(1,1,1,1))
+
 @target('published', _write_published, .3)
-def _(folder, path): import_weights('gwcnet_g', path, max_disp=48, width=4, blocks=(1,1,1,1))
+def _(folder, path): _small('gwcnet_g', path)
+
+@target('import_command', _write_published, .1)
+def _(folder, path):
+    with mock.patch.object(zoo, 'import_weights', _small), tempfile.TemporaryDirectory() as d:
+        zoo.stereo_import(str(path), f'{d}/a.safetensors', 'gwcnet_g')
 
 # %% ../nbs/88_fuzz.ipynb #f504a6df
 def _write_scene(folder, left, right, disp='', right_disp='', scale=None, k=0):

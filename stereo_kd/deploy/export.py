@@ -345,6 +345,7 @@ def quantize_onnx(
         activation_qType=QuantType.QUInt8, tensors_range=ranges, nodes_to_quantize=[], nodes_to_exclude=list(exclude),
         op_types_to_quantize=list(layers), extra_options={})
     quantizer.quantize_model()
+    quantizer.model.topological_sort()
     model = quantizer.model.model
     del model.metadata_props[:]
     onnx.helper.set_model_props(model, card|dict(precision='int8'))
