@@ -259,7 +259,7 @@ def test_one_graph_for_all_sizes():
                 x,y = torch.rand(2,1,3,*size)
                 with torch.no_grad(): want = net(normalize(x), normalize(y)).disparity[-1]
                 for session in runtimes.values():
-                    test_close(session(f'{d}/a.onnx', 1)(x.numpy(), y.numpy())[0], want, eps=1e-3)
+                    test_close(torch.from_numpy(session(f'{d}/a.onnx', 1)(x.numpy(), y.numpy())[0]), want, eps=1e-3)
             test_fail(lambda: export_onnx(net, f'{d}/b.onnx', None, pair=np.zeros((2,40,48,3), np.uint8)),
                       exc=ValueError, contains='pair must be a multiple of 16 in H and W, got 40x48')
             loops = create_model('mobilestereonet2d', max_disp=48, blocks=(1,1,1,1)).eval()
