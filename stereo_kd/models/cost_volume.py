@@ -33,8 +33,9 @@ def correlation_volume(
     "Mean over C of `left[x] * right[x-d]`"
     _check(left, right, max_disp)
     C,W = left.shape[1],left.shape[3]
-    n = max(1, W//max_disp)       # blocks in a row
-    T = max(2, -(-W//n))          # left columns in a block
+    any_width = isinstance(W, torch.SymInt) # in a graph for images of any size: one block
+    n = 1 if any_width else max(1, W//max_disp) # blocks in a row
+    T = W if any_width else max(2, -(-W//n))    # left columns in a block
     K,extra = T+max_disp-1, n*T-W # right columns it can reach; padding of the last block
     l = F.pad(left, (0,extra)).unflatten(-1, (n,T)).permute(0,2,3,4,1)/C              # (B,H,n,T,C)
     # blocks are cut from it back to front
