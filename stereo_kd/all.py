@@ -22,6 +22,7 @@ from .data.loaders import Mixed, StereoDataLoaders
 from .models.base import get_map, StereoNet, StereoOutput
 from .models.vit import attention_distance, random_visible
 from .models.madis import load_pretrained, MaDis
+from .models.import_weights import import_weights
 from .models.zoo import create_like, create_model, list_models, load_model, read_card, save_model, shipped
 from .losses.supervised import bin_cross_entropy, SupervisedLoss
 from .losses.response import ResponseLoss, tempered_ce, tempered_kl, tempered_l1
@@ -44,10 +45,12 @@ from .train.stages import average_weights, Plan, prune_stages, Step, train_stage
 from .inference.holes import fill_background, fill_holes
 from .inference.weighted_median import weighted_median_filter
 from .inference.rectify import align_rows, row_offsets
+from .inference.calibration import read_calibration, Rectifier
 from .inference.left_right import fill_border, left_right_check, postprocess
 from .inference.tiled import Tiled
 from .adapt import adapt, adapt_files
 from .inference.sgbm import sgbm
+from .inference.confidence import answer_with_confidence, ause, sparsification
 from .inference.engines import Auto, list_ways
 from .inference.sanity import find_fault
 from .inference.predict import PairWarning, predict, to_depth, write_ply
@@ -56,7 +59,7 @@ from .evaluation.benchmarks import benchmark_metrics, evaluated_pixels
 from .evaluation.submit import write_submission
 from .evaluation.evaluate import compare, evaluate, evaluate_frames, evaluate_masks
 from .evaluation.evaluate import from_folder, from_network, from_sgbm
-from .deploy.export import export_onnx
+from .deploy.export import export_onnx, graph_card, quantize_onnx
 from .deploy.engine import Engine, list_engines
 from .deploy.auto import register_engines
 

@@ -13,7 +13,7 @@ import ast, csv, hashlib, io, json, math, os, random, re, select, shutil, signal
 import threading, warnings, zlib
 from collections import Counter, defaultdict
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib.metadata import entry_points
 from itertools import groupby
 from pathlib import Path
@@ -42,8 +42,11 @@ from .data.scenes import MAGIC, KeptScenes, ScenePairs, keep_scenes, read_views
 from .deploy import export, speed
 from .evaluation.evaluate import (
     evaluate, evaluate_files, evaluate_frames, from_folder, open_pairs, real_pairs)
+from .inference.calibration import read_calibration
 from .inference.image import to_image
 from .inference.predict import predict, predict_file, write_ply
+from .models import zoo
+from .models.import_weights import import_weights, published
 from .models.madis import load_pretrained
 from .models.zoo import create_model, load_model, publish, read_card, save_model
 from .train.cache import CachedTeacher
@@ -279,6 +282,29 @@ vmax=45
 @target('calibrations', lambda folder: (folder/'calib.txt').write_text(CALIBRATION), 3)
 def _(folder, path): read_calib(path)
 
+# %% ../nbs/88_fuzz.ipynb #621bd621
+def _write_cameras(folder):
+    "OpenCV, ROS, Kalibr and Middlebury"
+    K,R,T = np.array([[420.,0,32],[0,420,16],[0,0,1]]),np.eye(3),np.array([[-.1],[0],[0]])
+    lens = np.zeros((1,5))
+    for name in ('opencv.yml','opencv.xml'):
+        s = cv2.FileStorage(str(folder/name), cv2.FILE_STORAGE_WRITE)
+        for k,v in dict(M1=K, D1=lens, M2=K, D2=lens, R=R, T=T, image_width=64, image_height=32).items(): s.write(k, v)
+        s.release()
+    (folder/'middlebury.txt').write_text(CALIBRATION)
+    cam = 'camera_model: pinhole, distortion_model: radtan, distortion_coeffs: [0,0,0,0], intrinsics: [420,420,32,16]'
+    turn = 'T_cn_cnm1: [[1,0,0,-0.1],[0,1,0,0],[0,0,1,0],[0,0,0,1]]'
+    size = 'resolution: [64,32]'
+    (folder/'kalibr.yaml').write_text(f'cam0: {{{cam}, {size}}}\ncam1: {{{cam}, {size}, {turn}}}\n')
+    data = lambda key, values: f'{key}: {{data: {list(map(float, np.ravel(values)))}}}\n'
+    (folder/'ros.yaml').write_text('image_width: 64\nimage_height: 32\ndistortion_model: plumb_bob\n'+''.join(
+        data(k, v) for k,v in dict(camera_matrix=K, distortion_coefficients=np.zeros(5), rectification_matrix=R,
+                                   projection_matrix=np.c_[K,[-42,0,0]]).items()))
+
+@target('cameras', _write_cameras, 2)
+def _(folder, path): read_calibration(*[path]*(1+(path.name=='ros.yaml')))
+
+# %% ../nbs/88_fuzz.ipynb #2e88e7f2
 def _write_texts(folder):
     (folder/'split.txt').write_text('# of somebody\na\n\nb\n')
     save_run(folder, 'x', [dict(network='a', epe=1.5)], file='run', seed=3)
@@ -322,6 +348,23 @@ def _(folder, path): load_pretrained(_untrained(), path)
 @target('publishing', _write_checkpoints, .3)
 def _(folder, path):
     with tempfile.TemporaryDirectory() as d: publish(path, 'tiny', 'for tests', d)
+
+def _write_published(folder):
+    net = create_model('gwcnet_g', max_disp=48, width=4, blocks=(1,1,1,1))
+    back = {b:a for a,b in published['gwcnet_g'][1](net).items()}
+    theirs = {f"{back[k.rpartition('.')[0]]}.{k.rpartition('.')[2]}":v for k,v in net.state_dict().items()}
+    torch.save(dict(epoch=3, state_dict=theirs), folder/'a.pth')
+
+_small = partial(import_weights, max_disp=48, width=4, blocks=(1,1,1,1))
+
+@target('published', _write_published, .3)
+def _(folder, path): _small('gwcnet_g', path)
+
+@target('import_command', _write_published, .1)
+def _(folder, path):
+    with mock.patch.object(zoo, 'import_weights', _small), tempfile.TemporaryDirectory() as d:
+        zoo.import_file(path, f'{d}/a.safetensors', 'gwcnet_g')
+        _command('stereo_import')(str(path), o=f'{d}/b.safetensors', network='gwcnet_g')
 
 # %% ../nbs/88_fuzz.ipynb #f504a6df
 def _write_scene(folder, left, right, disp='', right_disp='', scale=None, k=0):
@@ -541,13 +584,15 @@ def _write_camera(folder):
 def _(folder, path):
     with tempfile.TemporaryDirectory() as d:
         tiny = f'{folder}/tiny.safetensors'
-        try: adapt_files(folder, f'{d}/a.safetensors', tiny, tiny, steps=1, size=(32,64))
-        except ValueError as e:
+        try:
+            adapt_files(folder, f'{d}/a.safetensors', tiny, tiny, steps=1, size=(32,64))
+            _command('stereo_adapt')(str(folder), o=f'{d}/b.safetensors', model=tiny, steps=1, size='32x64')
+        except (ValueError,SystemExit) as e:
             if 'nothing is written' not in str(e): raise
 
 
 # %% ../nbs/88_fuzz.ipynb #57a241b3
-def _no_graph(net, size, tail): raise SystemExit(0) # everything has been read
+def _no_graph(*args): raise SystemExit(0) # everything has been read
 
 @target('export_command', _write_pair)
 def _(folder, path):
@@ -556,7 +601,7 @@ def _(folder, path):
         for call in (
             lambda: export.export_onnx(tiny_network(), f'{d}/a.onnx', (32,64), pair=(left,right)),
             lambda: _command('stereo_export')(
-                f'{folder}/tiny.safetensors', f'{d}/a.onnx', '32x64', 'none', left, right)):
+                f'{folder}/tiny.safetensors', f'{d}/a.onnx', '32x64', left=left, right=right)):
             try: call()
             except SystemExit as e:
                 if e.code: raise
@@ -578,10 +623,12 @@ def _write_graph(folder):
              helper.make_node('Conv', ['d','w'], ['scores'], strides=[4,4])]
     graph = helper.make_graph(nodes, 'tiny', [ports['left'],ports['right']], [ports['scores']], [weight])
     made = helper.make_model(graph, opset_imports=[helper.make_opsetid('', 18)], ir_version=9)
+    helper.set_model_props(made, export._card(tiny_network(), (32,64), 'none', 'normalised'))
     for name in export.installed_runtimes(): (folder/f'{name}.onnx').write_bytes(made.SerializeToString())
 
 @target('graphs', _write_graph, .4)
 def _(folder, path):
+    export.graph_card(path)
     export.runtimes[path.stem](path, threads=1)
     export.parity(tiny_network(), path, _images(1), [path.stem])
 

@@ -15,6 +15,7 @@ from stereo_kd.data.loaders import Mixed, StereoDataLoaders
 from stereo_kd.models.base import get_map, StereoNet, StereoOutput
 from stereo_kd.models.vit import attention_distance, random_visible
 from stereo_kd.models.madis import load_pretrained, MaDis
+from stereo_kd.models.import_weights import import_weights
 from stereo_kd.models.zoo import create_like, create_model, list_models, load_model, read_card, save_model, shipped
 from stereo_kd.losses.supervised import bin_cross_entropy, SupervisedLoss
 from stereo_kd.losses.response import ResponseLoss, tempered_ce, tempered_kl, tempered_l1
@@ -37,10 +38,12 @@ from stereo_kd.train.stages import average_weights, Plan, prune_stages, Step, tr
 from stereo_kd.inference.holes import fill_background, fill_holes
 from stereo_kd.inference.weighted_median import weighted_median_filter
 from stereo_kd.inference.rectify import align_rows, row_offsets
+from stereo_kd.inference.calibration import read_calibration, Rectifier
 from stereo_kd.inference.left_right import fill_border, left_right_check, postprocess
 from stereo_kd.inference.tiled import Tiled
 from stereo_kd.adapt import adapt, adapt_files
 from stereo_kd.inference.sgbm import sgbm
+from stereo_kd.inference.confidence import answer_with_confidence, ause, sparsification
 from stereo_kd.inference.engines import Auto, list_ways
 from stereo_kd.inference.sanity import find_fault
 from stereo_kd.inference.predict import PairWarning, predict, to_depth, write_ply
@@ -49,7 +52,7 @@ from stereo_kd.evaluation.benchmarks import benchmark_metrics, evaluated_pixels
 from stereo_kd.evaluation.submit import write_submission
 from stereo_kd.evaluation.evaluate import compare, evaluate, evaluate_frames, evaluate_masks
 from stereo_kd.evaluation.evaluate import from_folder, from_network, from_sgbm
-from stereo_kd.deploy.export import export_onnx
+from stereo_kd.deploy.export import export_onnx, graph_card, quantize_onnx
 from stereo_kd.deploy.engine import Engine, list_engines
 from stereo_kd.deploy.auto import register_engines
 from fastcore.test import *

@@ -126,8 +126,11 @@ def test_commands_call_with_their_options():
         (args,kw),= told('evaluation', 'evaluate_files', commands.stereo_eval, line)
         test_eq(args, ('folder','d',model,folder,None,{**where, **{k:v for k,v in changed.items() if k in where}},out,None))
         test_eq(kw, {**how, **{k:v for k,v in changed.items() if k in how}})
-    (args,_),= told('export', 'export_file', commands.stereo_export, 'n p.onnx --size 48x96 --tail plain --left l --right r')
-    test_eq(args, ('n','p.onnx','48x96','plain','l','r'))
+    (args,_),= told('export', 'export_file', commands.stereo_export,
+                    'n p.onnx --size 48x96 --tail none --images normalised --left l --right r --int8 d')
+    test_eq(args, ('n','p.onnx','48x96','none','normalised','l','r','d'))
+    (args,_),= told('zoo', 'import_file', commands.stereo_import, 'a.tar -o b.safetensors --network psmnet')
+    test_eq(args, ('a.tar','b.safetensors','psmnet'))
     (args,_),= told('speed', 'bench_networks', commands.stereo_bench,
                     'a b --size 96x192 48x64 --threads 1 2 --engine eager folded --rounds 3 --sgbm hh -o rows.csv')
     test_eq(args, (['a','b'],['eager','folded'],['96x192','48x64'],[1,2],3,['hh'],'rows.csv'))

@@ -1,23 +1,26 @@
 # Generated from nbs/85_deploy.export.ipynb; edit the notebook, not this file
-import ctypes, os, warnings
-from contextlib import contextmanager
+import ctypes, io, os, tempfile, warnings
+from contextlib import contextmanager, redirect_stdout
 from copy import deepcopy
+from importlib.metadata import version
 from importlib.util import find_spec
+from pathlib import Path
 import numpy as np, torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from stereo_kd.cli import parse_size
-from stereo_kd.core import atomic_write, check_file, check_output, format_table, normalize, pick
+from stereo_kd.core import IMAGENET_MEAN, IMAGENET_STD, atomic_write, check_file, check_output, denormalize, fingerprint, format_table, normalize, pick
+from stereo_kd.data.folder import folder
 from stereo_kd.data.synthetic import SyntheticPairs
 from stereo_kd.models.base import StereoNet, answer_maps
 from stereo_kd.models.regression import plain_tail
 from stereo_kd.models.zoo import load_model
 from stereo_kd.inference.image import to_image
-import tempfile
+import matplotlib.pyplot as plt
 from fastcore.test import *
-from pathlib import Path
+from unittest import mock
 from stereo_kd.models.zoo import create_model
 from stereo_kd.prune.loop import prune_step
 import pytest
@@ -120,6 +123,50 @@ def test_what_is_no_graph_is_named():
                 said('is a folder, not a file', Path(d))
             test_fail(lambda: runtimes['onnxruntime'](f'{d}/b'), exc=OSError, contains='b does not exist')
 
+def test_int8_is_near_and_a_bad_one_is_refused():
+    net = load_model('dtpnet_lite_pruned')
+    pairs = SyntheticPairs(3, (60,120), 5)
+    class Flat:
+        def __len__(self): return 1
+        def __getitem__(self, i): return torch.zeros(2,3,60,120)
+    if len(installed_runtimes())==2:
+        import onnx
+        with tempfile.TemporaryDirectory() as d:
+            rows = export_onnx(net, f'{d}/a.onnx', (64,112), 'none', int8=pairs)
+            test_eq([r['precision'] for r in rows], ['fp32','fp32','int8','int8'])
+            assert all(0<r['mean_px']<2 for r in rows[2:]), rows # there is noise on a pair so small
+            card,graph = graph_card(f'{d}/a.onnx'),onnx.load(f'{d}/a.onnx').graph
+            test_eq((card['precision'],card['network'],card['size']), ('int8','dtpnet_lite','64x112'))
+            maker = {o:n.op_type for n in graph.node for o in n.output}
+            test_eq([n.op_type for n in graph.node if n.op_type=='Relu'], []) # the range behind each begins at 0
+            weights = [i for i in graph.initializer if i.data_type==onnx.TensorProto.INT8 and len(i.dims)==4]
+            test_eq(len(weights), sum(isinstance(m, nn.Conv2d) for m in net.modules()))
+            scales = {i.name:tuple(i.dims) for i in graph.initializer}
+            sizes = [scales[n.input[1]] for n in graph.node if n.op_type=='DequantizeLinear' and n.input[0]==weights[0].name]
+            test_eq(sizes, [(weights[0].dims[0],)]) # one scale a channel
+            test_eq(maker[next(n for n in graph.node if n.op_type=='MatMul').output[0]], 'MatMul') # the volume is float32
+            again = lambda **kw: quantize_onnx(f'{d}/a.onnx', f'{d}/b.onnx', **kw)
+            test_fail(lambda: again(pairs=pairs), exc=ValueError, contains='a.onnx is int8 already')
+            test_fail(lambda: again(pairs=[]), exc=ValueError, contains='a data set without any')
+            test_fail(lambda: export_onnx(net, f'{d}/b.onnx', (64,112), 'none', int8=Flat()), exc=ValueError,
+                      contains='b.onnx was not written: in onnxruntime it is off by a mean of')
+            test_eq(os.listdir(d), ['a.onnx'])
+
+def test_calibration_pairs_fit_the_graph():
+    from stereo_kd.deploy.export import _Calibration, _fit
+    image = torch.arange(6.)[None,None].expand(3,4,6)
+    test_eq(_fit(image, (2,4))[0,0,0], torch.tensor([1.,2,3,4]))      # its middle
+    test_eq(_fit(image, (5,8))[0,0,4], torch.tensor([0.,1,2,3,4,5,5,5])) # its border repeated
+    class Many:
+        asked = []
+        def __len__(self): return 100
+        def __getitem__(self, i): return self.asked.append(i) or (torch.zeros(3,4,6), torch.ones(3,4,6), None, None)
+    feed = _Calibration(Many(), (4,8), True)
+    given = list(feed)
+    test_eq((len(given),Many.asked[0],Many.asked[-1],len(set(Many.asked))), (CALIBRATION_PAIRS,0,99,CALIBRATION_PAIRS))
+    test_eq(given[0]['left'].shape, (1,3,4,8))
+    test_close(given[0]['left'][0,:,0,0], np.array(IMAGENET_MEAN)) # as the graph takes them
+
 def test_both_tails_agree_and_a_wrong_graph_is_refused():
     from unittest.mock import patch
     from stereo_kd.deploy import export
@@ -130,7 +177,7 @@ def test_both_tails_agree_and_a_wrong_graph_is_refused():
             f = Path(d)/'net.onnx'
             for tail in ('none','plain'):
                 rows = export.export_onnx(net, f, (45,83), tail)
-                test_eq([r['runtime'] for r in rows], ['onnxruntime','openvino'])
+                test_eq([(r['runtime'],r['precision']) for r in rows], [('onnxruntime','fp32'),('openvino','fp32')])
                 assert all(r['max_px']<1e-3 and r['over_0_1']==0 for r in rows), rows
             stamp = f.read_bytes()
             class Swapped(type(net)): # a graph of the wrong network: left and right exchanged
@@ -167,7 +214,7 @@ def test_sessions_run_a_graph():
     test_close(disp, want.disparity[-1], eps=1e-3)
     if len(installed_runtimes())==2:
         with tempfile.TemporaryDirectory() as d:
-            export_onnx(net, f'{d}/a.onnx', (32,64))
+            export_onnx(net, f'{d}/a.onnx', (32,64), 'none', 'normalised')
             for session in (onnxruntime_session,openvino_session):
                 test_close(session(f'{d}/a.onnx', threads=1)(x.numpy(), y.numpy())[0], scores.numpy(), eps=1e-3)
             row, = parity(net, f'{d}/a.onnx', (x,y), ['onnxruntime'])
@@ -175,6 +222,52 @@ def test_sessions_run_a_graph():
             test_fail(
                 lambda: parity(net, f'{d}/a.onnx', (x,y), ['tensorrt']),
                 contains="unknown runtime 'tensorrt'")
+
+def test_the_normalisation_is_inside():
+    net = load_model('dtpnet_lite_pruned')
+    left,right = (denormalize(v).clamp(0, 1) for v in SyntheticPairs(1, (48,96), 3).batch([0])[:2])
+    with torch.no_grad(): want = net(normalize(left), normalize(right)).disparity[-1][0]
+    if 'onnxruntime' in installed_runtimes():
+        with tempfile.TemporaryDirectory() as d:
+            export_onnx(net, f'{d}/a.onnx', (48,96), pair=(left,right))
+            got, = onnxruntime_session(f'{d}/a.onnx')(left.numpy(), right.numpy())
+            test_close(torch.from_numpy(got[0]), want, eps=1e-2)
+            with torch.no_grad(): test_close(FromRGB(PlainTail(net))(left, right)[0], want, eps=1e-2)
+            card = graph_card(f'{d}/a.onnx')
+            test_eq([card[k] for k in ('network','weights','max_disp','size','tail','images','precision','opset')],
+                    ['dtpnet_lite',net.card['weights'],'192','48x96','plain','rgb','fp32','18'])
+            assert 'RGB in [0,1], normalised inside' in card['left_and_right'] and 'px' in card['output']
+            export_onnx(net, f'{d}/b.onnx', (48,96), 'none', 'normalised')
+            card = graph_card(f'{d}/b.onnx')
+            assert '(0.485, 0.456, 0.406)' in card['left_and_right'] and card['output'].startswith('scores')
+            scores, = onnxruntime_session(f'{d}/b.onnx')(normalize(left).numpy(), normalize(right).numpy())
+            test_close(net.disparity(torch.from_numpy(scores), (48,96))[0], want, eps=1e-2)
+            import onnx
+            used = onnx.load(f'{d}/a.onnx')
+            test_eq({(o.domain,o.version) for o in used.opset_import}, {('',OPSET)})
+            test_eq({n.domain for n in used.graph.node}, {''}) # operators of ONNX alone
+        test_fail(lambda: export_onnx(net, 'a.onnx', (48,96), images='bgr'), contains="unknown kind of images 'bgr'")
+
+def test_one_graph_for_all_sizes():
+    torch.manual_seed(0)
+    net = create_model('dtpnet', max_disp=48, stem=8, width=16).eval()
+    if len(installed_runtimes())==2:
+        with tempfile.TemporaryDirectory() as d:
+            for tail in ('none','plain'):
+                assert all(r['max_px']<1e-3 for r in export_onnx(net, f'{d}/a.onnx', None, tail))
+            test_eq(graph_card(f'{d}/a.onnx')['size'], 'any multiple of 16')
+            for size in ((32,48),(80,256)):
+                x,y = torch.rand(2,1,3,*size)
+                with torch.no_grad(): want = net(normalize(x), normalize(y)).disparity[-1]
+                for session in runtimes.values():
+                    test_close(torch.from_numpy(session(f'{d}/a.onnx', 1)(x.numpy(), y.numpy())[0]), want, eps=1e-3)
+            test_fail(lambda: export_onnx(net, f'{d}/b.onnx', None, pair=np.zeros((2,40,48,3), np.uint8)),
+                      exc=ValueError, contains='pair must be a multiple of 16 in H and W, got 40x48')
+            with mock.patch.object(torch.onnx, 'export', side_effect=RuntimeError('a loop')): # as torch says it of some networks
+                test_fail(
+                    lambda: export_onnx(net, f'{d}/b.onnx', None), exc=ValueError,
+                    contains='has no graph for any size: give one')
+            test_eq(os.listdir(d), ['a.onnx'])
 
 def test_the_answer_is_exported_by_name():
     class Head(StereoNet):
@@ -231,8 +324,11 @@ def test_a_transformer_is_exported():
 def test_checkpoint_to_file():
     with tempfile.TemporaryDirectory() as d:
         if installed_runtimes():
-            export_file('dtpnet_lite_pruned', f'{d}/a.onnx', size='48x96', tail='plain')
+            export_file('dtpnet_lite_pruned', f'{d}/a.onnx', size='48x96')
             assert Path(f'{d}/a.onnx').stat().st_size>2e5 # its weights are in it
+        test_fail(
+            lambda: export_file('dtpnet_lite', f'{d}/b.onnx', size='48x96', int8=f'{d}/none'), exc=ValueError,
+            contains='none is not a folder')
         test_fail(
             lambda: export_file('nobody', f'{d}/b.onnx'), exc=FileNotFoundError,
             contains='no checkpoint nobody')

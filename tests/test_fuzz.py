@@ -3,7 +3,7 @@ import ast, csv, hashlib, io, json, math, os, random, re, select, shutil, signal
 import threading, warnings, zlib
 from collections import Counter, defaultdict
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib.metadata import entry_points
 from itertools import groupby
 from pathlib import Path
@@ -29,8 +29,11 @@ from stereo_kd.data.sceneflow import sceneflow
 from stereo_kd.data.scenes import MAGIC, KeptScenes, ScenePairs, keep_scenes, read_views
 from stereo_kd.deploy import export, speed
 from stereo_kd.evaluation.evaluate import evaluate, evaluate_files, evaluate_frames, from_folder, open_pairs, real_pairs
+from stereo_kd.inference.calibration import read_calibration
 from stereo_kd.inference.image import to_image
 from stereo_kd.inference.predict import predict, predict_file, write_ply
+from stereo_kd.models import zoo
+from stereo_kd.models.import_weights import import_weights, published
 from stereo_kd.models.madis import load_pretrained
 from stereo_kd.models.zoo import create_model, load_model, publish, read_card, save_model
 from stereo_kd.train.cache import CachedTeacher

@@ -7,12 +7,13 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 from torch import nn, Tensor
 from torch.overrides import TorchFunctionMode
-from stereo_kd.core import atomic_write, check_file, environment, fingerprint, parse_json, pick, save_tensors
+from stereo_kd.core import atomic_write, check_file, check_output, environment, fingerprint, parse_json, pick, save_tensors
 from stereo_kd.models.acvnet import ACVNet
 from stereo_kd.models.dsnet import DSNet
 from stereo_kd.models.dtpnet import DTPnet
 from stereo_kd.models.dtpnet_lite import DTPnetLite
 from stereo_kd.models.gwcnet import gwcnet_g, gwcnet_gc
+from stereo_kd.models.import_weights import import_weights
 from stereo_kd.models.madis import MaDis
 from stereo_kd.models.psmnet import PSMNet
 from stereo_kd.models.mobilestereonet import MobileStereoNet2D
@@ -215,3 +216,21 @@ def test_cards_beside_the_files_are_theirs():
         info = read_card(name)
         test_eq((WEIGHTS/f'{name}.md').read_text(), card_text(name, info, info['meta']['note']))
         test_eq(fingerprint(load_model(name)), info['weights'])
+
+def test_published_weights_become_a_checkpoint():
+    from stereo_kd.models.import_weights import published
+    make,side_by_side,_ = published['gwcnet_g']
+    net = make()
+    back = {b:a for a,b in side_by_side(net).items()}
+    with tempfile.TemporaryDirectory() as d:
+        theirs = {f"{back[k.rpartition('.')[0]]}.{k.rpartition('.')[2]}":v for k,v in net.state_dict().items()}
+        torch.save(theirs, f'{d}/a.ckpt')
+        import_file(f'{d}/a.ckpt', f'{d}/b.safetensors', 'gwcnet_g')
+        test_eq(fingerprint(load_model(f'{d}/b.safetensors')), fingerprint(net))
+        for file,out,network,say in (
+            ('a.ckpt', 'e.safetensors', 'psmnet', 'is no published psmnet: it lacks feature_extraction.branch1'),
+            ('c.ckpt', 'e.safetensors', 'psmnet', 'c.ckpt does not exist'),
+            ('a.ckpt', 'e.safetensors', '', "published weights ''; known: acvnet"),
+            ('a.ckpt', 'e.pth', 'gwcnet_g', 'must end in .safetensors'), ('a.ckpt', 'a.ckpt', 'gwcnet_g', 'is the input')):
+            test_fail(lambda: import_file(f'{d}/{file}', f'{d}/{out}', network), exc=(ValueError,OSError), contains=say)
+        test_eq(sorted(p.name for p in Path(d).iterdir()), ['a.ckpt','b.safetensors'])

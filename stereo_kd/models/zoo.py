@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['models', 'WEIGHTS', 'LICENCE', 'list_models', 'create_model', 'create_like', 'check_finite', 'save_model', 'shipped',
-           'read_card', 'load_model', 'card_text', 'publish']
+           'read_card', 'load_model', 'card_text', 'publish', 'import_file']
 
 # %% ../../nbs/39_models.zoo.ipynb #48fb4171
 import json, torch
@@ -15,12 +15,14 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 from torch import nn, Tensor
 from torch.overrides import TorchFunctionMode
-from ..core import atomic_write, check_file, environment, fingerprint, parse_json, pick, save_tensors
+from ..core import (
+    atomic_write, check_file, check_output, environment, fingerprint, parse_json, pick, save_tensors)
 from .acvnet import ACVNet
 from .dsnet import DSNet
 from .dtpnet import DTPnet
 from .dtpnet_lite import DTPnetLite
 from .gwcnet import gwcnet_g, gwcnet_gc
+from .import_weights import import_weights
 from .madis import MaDis
 from .psmnet import PSMNet
 from .mobilestereonet import MobileStereoNet2D
@@ -247,3 +249,17 @@ def publish(
         k:v for k,v in net.card['meta'].items() if k!='history'}|dict(note=note, environment=environment())
     save_model(net, file, **meta|numbers)
     with atomic_write(file.with_suffix('.md')) as tmp: tmp.write_text(card_text(name, read_card(file), note))
+
+# %% ../../nbs/39_models.zoo.ipynb #ceb84467
+def import_file(
+    path,    # published checkpoint
+    out,     # .safetensors file to write
+    network, # psmnet, gwcnet_g, gwcnet_gc, acvnet or mobilestereonet2d
+):
+    "Turn a published checkpoint into one of this library"
+    check_output(out, path)
+    if Path(out).suffix!='.safetensors': raise ValueError(f"{out}: the output must end in .safetensors")
+    net = import_weights(network, path)
+    save_model(net, out, imported=Path(path).name)
+    print(f'{out}: {network}, {sum(p.numel() for p in net.parameters())/1e6:.3f} M parameters')
+
