@@ -1107,6 +1107,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                                                                                 'stereo_kd/inference/calibration.py'),
                                                  'stereo_kd.inference.calibration._lens': ( 'inference.calibration.html#_lens',
                                                                                             'stereo_kd/inference/calibration.py'),
+                                                 'stereo_kd.inference.calibration._opencv_file': ( 'inference.calibration.html#_opencv_file',
+                                                                                                   'stereo_kd/inference/calibration.py'),
                                                  'stereo_kd.inference.calibration._opencv_nodes': ( 'inference.calibration.html#_opencv_nodes',
                                                                                                     'stereo_kd/inference/calibration.py'),
                                                  'stereo_kd.inference.calibration._parsed': ( 'inference.calibration.html#_parsed',

@@ -62,6 +62,16 @@ def test_one_pair_of_cameras_in_four_kinds_of_files():
             test_fail(lambda: read_calibration(f), exc=ValueError, contains=say)
         test_fail(lambda: read_calibration(f'{d}/in.yml'), exc=ValueError, contains='does not say R, T; intrinsics and extrinsics')
 
+def test_a_damaged_matrix_is_told():
+    with tempfile.TemporaryDirectory() as d:
+        s = cv2.FileStorage(f'{d}/a.yml', cv2.FILE_STORAGE_WRITE)
+        for k in ('M1','D1','M2','D2','R','T'): s.write(k, np.eye(3))
+        s.release()
+        good = Path(f'{d}/a.yml').read_text()
+        for old,new in (('dt: d','dx: d'), ('dt: d','dt: q'), ('rows: 3','lows: 3'), ('data:','gata:')): # read late, by OpenCV
+            Path(f'{d}/b.yml').write_text(good.replace(old, new, 1))
+            test_fail(lambda: read_calibration(f'{d}/b.yml'), exc=ValueError, contains='b.yml is no file of cv2.FileStorage')
+
 def test_points_are_in_their_rows_and_depths():
     rng = np.random.default_rng(0)
     points = np.c_[rng.uniform(-.6,.6,200),rng.uniform(-.4,.4,200),rng.uniform(1,4,200)]

@@ -50,12 +50,9 @@ OPENCV = dict( # what we call it -> what OpenCV's programs and their users call 
     K_right=('M2','K2','cameraMatrix2','camera_matrix_2','K_right','camera_matrix_right'),
     dist_right=('D2','distCoeffs2','dist_coeffs_2','D_right','distortion_right'), R=('R',), T=('T',))
 
-def _opencv_nodes(path):
-    "Matrices and the size in a file of `cv2.FileStorage`"
-    found,text = {},read_text(path, 2**20)
-    try: storage = cv2.FileStorage(text, cv2.FILE_STORAGE_READ|cv2.FILE_STORAGE_MEMORY)
-    except (cv2.error, SystemError) as e:
-        raise ValueError(f"{path} is no file of cv2.FileStorage: {' '.join(str(e).split())[-120:]}") from None
+def _opencv_nodes(storage):
+    "Matrices and the size in a `cv2.FileStorage`"
+    found = {}
     for key,names in OPENCV.items():
         node = next((n for n in map(storage.getNode, names) if not n.empty()), None)
         if node is not None: found[key] = node.mat() if node.isMap() else None
@@ -67,10 +64,17 @@ def _opencv_nodes(path):
         if node.isSeq() and node.size()==2: found['size'] = [int(node.at(i).real()) for i in range(2)]
     return found
 
+def _opencv_file(path):
+    text = read_text(path, 2**20)
+    try: return _opencv_nodes(cv2.FileStorage(text, cv2.FILE_STORAGE_READ|cv2.FILE_STORAGE_MEMORY))
+    except (cv2.error, SystemError) as e: # a matrix is read, and may be damaged, only when it is asked for
+        raise ValueError(f"{path} is no file of cv2.FileStorage: {' '.join(str(e).split())[-120:]}") from None
+
+
 # %% ../../nbs/68_inference.calibration.ipynb #28576271
 def _from_opencv(paths, unit, size):
     found = {}
-    for p in paths: found |= _opencv_nodes(p)
+    for p in paths: found |= _opencv_file(p)
     if size: found['size'] = size
     if lacking := [OPENCV[k][0] for k in OPENCV if found.get(k) is None]:
         raise ValueError(f"{paths[-1]} does not say {', '.join(lacking)}; intrinsics and extrinsics can be two files")
