@@ -729,6 +729,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                          'stereo_kd.deploy.export._outputs': ('deploy.export.html#_outputs', 'stereo_kd/deploy/export.py'),
                                          'stereo_kd.deploy.export._pair_for': ( 'deploy.export.html#_pair_for',
                                                                                 'stereo_kd/deploy/export.py'),
+                                         'stereo_kd.deploy.export._quantized': ( 'deploy.export.html#_quantized',
+                                                                                 'stereo_kd/deploy/export.py'),
                                          'stereo_kd.deploy.export._ranges': ('deploy.export.html#_ranges', 'stereo_kd/deploy/export.py'),
                                          'stereo_kd.deploy.export._signal_stack_kept': ( 'deploy.export.html#_signal_stack_kept',
                                                                                          'stereo_kd/deploy/export.py'),

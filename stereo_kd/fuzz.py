@@ -631,6 +631,7 @@ def _(folder, path):
     export.graph_card(path)
     export.runtimes[path.stem](path, threads=1)
     export.parity(tiny_network(), path, _images(1), [path.stem])
+    with tempfile.TemporaryDirectory() as d: export.quantize_onnx(path, f'{d}/int8.onnx', list(zip(*_images(1))))
 
 # %% ../nbs/88_fuzz.ipynb #2e15023b
 def _write_project(folder):

@@ -23,10 +23,10 @@ def test_auto_is_the_network():
     net = create_model('dtpnet_lite', max_disp=48).eval()
     left,right = torch.rand(2, 3, 40, 90)
     want = predict(net, left, right, engine='torch')
-    for name in [n for n in engines.list_ways() if n in ('torch','auto',*list_engines()) and n!='compile' and 'bf16' not in n]:
+    for name in [n for n in engines.list_ways() if n in ('torch','auto',*list_engines()) and n!='compile' and n[-4:] not in ('bf16','int8')]:
         test_close(predict(net, left, right, engine=name), want, eps=1e-3)
     assert np.abs(predict(net, left, right, engine='bf16')-want).mean()>1e-5 # it rounds,
-    for name in ('bf16','openvino_bf16','compile','plain'): test_eq(ways[name].seconds, float('inf')) # so auto leaves it alone
+    for name in ('bf16','openvino_bf16','openvino_int8','compile','plain'): test_eq(ways[name].seconds, float('inf')) # so auto leaves it alone
     test_fail(lambda: predict(net, left, right, engine='tpu'), exc=ValueError, contains="unknown engine 'tpu'; known: auto, torch, plain")
     absent = mock.patch('stereo_kd.deploy.engine.installed_runtimes', lambda: [])
     with absent:

@@ -213,7 +213,7 @@ def test_the_command_writes_a_row_for_each_reader():
         test_eq(run('texts', n=5, seed=1)[1], ['texts']) # other inputs
         good = counted
         counted = lambda inputs, seed: good(inputs, seed, bad=2)
-        test_eq(run('images', seed=1)[2], 1)
+        test_eq(run('images', seed=1)[2], 2)
         counted = good
         test_eq(run('images', seed=1)[1], ['images']) # what failed is tried again
     test_fail(lambda: fuzz_readers(['nobody']), contains="unknown target 'nobody'")

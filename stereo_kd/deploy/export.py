@@ -323,6 +323,18 @@ def _ranges(path, layers, calibration):
         return calibrator.compute_data()
 
 # %% ../../nbs/85_deploy.export.ipynb #10d4554b
+def _quantized(model, ranges, layers, exclude):
+    "A graph with the operators of `layers` between integers"
+    import onnx
+    from onnxruntime.quantization import QDQQuantizer, QuantType
+    quantizer = QDQQuantizer(
+        onnx.shape_inference.infer_shapes(model), per_channel=True, reduce_range=False, weight_qType=QuantType.QInt8,
+        activation_qType=QuantType.QUInt8, tensors_range=ranges, nodes_to_quantize=[], nodes_to_exclude=list(exclude),
+        op_types_to_quantize=list(layers), extra_options={})
+    quantizer.quantize_model()
+    quantizer.model.topological_sort()
+    return quantizer.model.model
+
 def quantize_onnx(
     path,       # a float32 file of `export_onnx`
     out,        # .onnx file of the int8 graph; may be the same
@@ -332,24 +344,19 @@ def quantize_onnx(
 ):
     "Static int8 quantisation of a graph, with ranges measured on pairs"
     import onnx
-    from onnxruntime.quantization import QDQQuantizer, QuantType
-    card,model = graph_card(path),onnx.load(str(path))
+    card = graph_card(path)
     if not len(pairs): raise ValueError('int8 needs pairs to measure ranges on, got a data set without any')
     if card['precision']!='fp32': raise ValueError(f"{path} is {card['precision']} already; int8 is made from float32")
-    size = CALIBRATION_SIZE if card['size'].startswith('any') else parse_size(card['size'])
-    with tempfile.TemporaryDirectory() as d:
+    with _named(path, 'onnxruntime'), tempfile.TemporaryDirectory() as d:
+        size = CALIBRATION_SIZE if card['size'].startswith('any') else parse_size(card['size'])
+        model = onnx.load(str(path))
         onnx.save(model, f'{d}/a.onnx')
         ranges = _ranges(f'{d}/a.onnx', layers, _Calibration(pairs, size, card['images']=='rgb'))
-    quantizer = QDQQuantizer(
-        onnx.shape_inference.infer_shapes(model), per_channel=True, reduce_range=False, weight_qType=QuantType.QInt8,
-        activation_qType=QuantType.QUInt8, tensors_range=ranges, nodes_to_quantize=[], nodes_to_exclude=list(exclude),
-        op_types_to_quantize=list(layers), extra_options={})
-    quantizer.quantize_model()
-    quantizer.model.topological_sort()
-    model = quantizer.model.model
+        model = _quantized(model, ranges, layers, exclude)
     del model.metadata_props[:]
     onnx.helper.set_model_props(model, card|dict(precision='int8'))
     with atomic_write(out) as tmp: onnx.save(model, str(tmp))
+
 
 # %% ../../nbs/85_deploy.export.ipynb #4d2bb121
 def export_onnx(
