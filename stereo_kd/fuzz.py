@@ -584,11 +584,12 @@ def _write_camera(folder):
 def _(folder, path):
     with tempfile.TemporaryDirectory() as d:
         tiny = f'{folder}/tiny.safetensors'
-        try:
-            adapt_files(folder, f'{d}/a.safetensors', tiny, tiny, steps=1, size=(32,64))
-            _command('stereo_adapt')(str(folder), o=f'{d}/b.safetensors', model=tiny, steps=1, size='32x64')
-        except (ValueError,SystemExit) as e:
-            if 'nothing is written' not in str(e): raise
+        for call in (
+            lambda: adapt_files(folder, f'{d}/a.safetensors', tiny, tiny, steps=1, size=(32,64)),
+            lambda: _command('stereo_adapt')(str(folder), o=f'{d}/b.safetensors', model=tiny, steps=1, size='32x64')):
+            try: call()
+            except (ValueError,SystemExit) as e:
+                if 'nothing is written' not in str(e): raise
 
 
 # %% ../nbs/88_fuzz.ipynb #57a241b3

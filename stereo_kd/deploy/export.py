@@ -322,7 +322,7 @@ def _ranges(path, layers, calibration):
         for inputs in calibration: calibrator.collect_data(_Once(inputs))
         return calibrator.compute_data()
 
-# %% ../../nbs/85_deploy.export.ipynb #10d4554b
+# %% ../../nbs/85_deploy.export.ipynb #3f12d384
 def _quantized(model, ranges, layers, exclude):
     "A graph with the operators of `layers` between integers"
     import onnx
@@ -335,6 +335,8 @@ def _quantized(model, ranges, layers, exclude):
     quantizer.model.topological_sort()
     return quantizer.model.model
 
+
+# %% ../../nbs/85_deploy.export.ipynb #10d4554b
 def quantize_onnx(
     path,       # a float32 file of `export_onnx`
     out,        # .onnx file of the int8 graph; may be the same
