@@ -2376,6 +2376,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                    'stereo_kd.testing.packed_lines': ('testing.html#packed_lines', 'stereo_kd/testing.py'),
                                    'stereo_kd.testing.pair_loaders': ('testing.html#pair_loaders', 'stereo_kd/testing.py'),
                                    'stereo_kd.testing.parse_column': ('testing.html#parse_column', 'stereo_kd/testing.py'),
+                                   'stereo_kd.testing.patch_net': ('testing.html#patch_net', 'stereo_kd/testing.py'),
                                    'stereo_kd.testing.project_root': ('testing.html#project_root', 'stereo_kd/testing.py'),
                                    'stereo_kd.testing.public_names': ('testing.html#public_names', 'stereo_kd/testing.py'),
                                    'stereo_kd.testing.read_cells': ('testing.html#read_cells', 'stereo_kd/testing.py'),

@@ -27,45 +27,26 @@ from stereo_kd.data.io import color_disparity, read_disparity, read_pixels
 from stereo_kd.data.synthetic import SyntheticPairs
 from stereo_kd.models.base import StereoNet
 from stereo_kd.models.cost_volume import correlation_volume
+from stereo_kd.testing import patch_net
 from stereo_kd.inference.predict import *
 
 def test_known_shift_any_size_and_scale():
-    class Patches(StereoNet):
-        def features(self, image, extras):
-            p = F.unfold(F.pad(image, (2,2,2,2), mode='replicate'), 8, stride=4)
-            return [
-                F.normalize(p-p.mean(1, keepdim=True), dim=1).view(
-                    len(image), -1, image.shape[2]//4, image.shape[3]//4)]
-        def cost_volume(self, left, right, extras): return correlation_volume(left[-1], right[-1], self.max_disp//4)
-        def aggregation(self, volume, left, right, extras, all_outputs): return [40*left[-1].shape[1]*volume]
-        def disparity(self, scores, size):
-            return super().disparity(scores, size)-1.5 # bin k stands for 4k to 4k+3 px, the patches match at 4k
     wide = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 256, (61,165,3), dtype=np.uint8), (0,0), 2)
     left,right = wide[:,:149],wide[:,16:] # right[x-16] = left[x]
     for scale in (1,2,.5):
-        disp = predict(Patches(48), left, right, scale=scale)
+        disp = predict(patch_net(StereoNet, correlation_volume), left, right, scale=scale)
         test_eq(disp.shape, (61,149))
         test_eq(disp.dtype, np.float32)
         test_close(np.median(disp[:,20:]), 16, eps=.5)
-    assert np.median(np.abs(predict(Patches(48), right, left)-16))>2 # swapped views do not match
+    assert np.median(np.abs(predict(patch_net(StereoNet, correlation_volume), right, left)-16))>2 # swapped views do not match
 
 def test_align_moves_the_rows_back():
-    class Patches(StereoNet):
-        def features(self, image, extras):
-            p = F.unfold(F.pad(image, (2,2,2,2), mode='replicate'), 8, stride=4)
-            return [
-                F.normalize(p-p.mean(1, keepdim=True), dim=1).view(
-                    len(image), -1, image.shape[2]//4, image.shape[3]//4)]
-        def cost_volume(self, left, right, extras): return correlation_volume(left[-1], right[-1], self.max_disp//4)
-        def aggregation(self, volume, left, right, extras, all_outputs): return [40*left[-1].shape[1]*volume]
-        def disparity(self, scores, size):
-            return super().disparity(scores, size)-1.5 # bin k stands for 4k to 4k+3 px, the patches match at 4k
     wide = cv2.normalize(
         cv2.GaussianBlur(np.random.default_rng(0).random((240,340,3)), (0,0), 2), None, 0, 255,
         cv2.NORM_MINMAX).astype(np.uint8)
     left,right = wide[:,:324],wide[:,16:] # right[x-16] = left[x]
     moved = align_rows(left, right, (-1.,-2.,0))
-    def error(view, **kw): return np.abs(predict(Patches(48), left, view, **kw)-16)[:,20:].mean()
+    def error(view, **kw): return np.abs(predict(patch_net(StereoNet, correlation_volume), left, view, **kw)-16)[:,20:].mean()
     raw,aligned,untouched = error(moved),error(moved, align=True),error(right)
     assert aligned<.5*raw and aligned<1.1*untouched, (raw,aligned,untouched)
 
@@ -99,20 +80,10 @@ def test_faults_are_told_with_the_option_that_mends_them():
     assert np.abs(aligned-right)[12:-12].mean()<2, np.abs(aligned-right)[12:-12].mean() # and it does
 
 def test_scale_fits_the_range():
-    class Patches(StereoNet):
-        def features(self, image, extras):
-            p = F.unfold(F.pad(image, (2,2,2,2), mode='replicate'), 8, stride=4)
-            return [
-                F.normalize(p-p.mean(1, keepdim=True), dim=1).view(
-                    len(image), -1, image.shape[2]//4, image.shape[3]//4)]
-        def cost_volume(self, left, right, extras): return correlation_volume(left[-1], right[-1], self.max_disp//4)
-        def aggregation(self, volume, left, right, extras, all_outputs): return [40*left[-1].shape[1]*volume]
-        def disparity(self, scores, size):
-            return super().disparity(scores, size)-1.5 # bin k stands for 4k to 4k+3 px, the patches match at 4k
     wide = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 256, (60,340,3), dtype=np.uint8), (0,0), 2)
     left,right = wide[:,:300],wide[:,40:] # right[x-40] = left[x]
     large = [cv2.resize(v, None, fx=3, fy=3, interpolation=cv2.INTER_CUBIC) for v in (left,right)]
-    net = Patches(48)
+    net = patch_net(StereoNet, correlation_volume)
     far = np.abs(predict(net, *large, check=False)-120)[:,140:]
     near = np.abs(predict(net, *large, scale='auto')-120)[:,140:]
     assert np.median(far)>30 and np.median(near)<3, (np.median(far), np.median(near))
@@ -126,22 +97,12 @@ def test_scale_fits_the_range():
     for wrong in (0, -1., float('nan')): test_fail(lambda: predict(net, *small, scale=wrong), exc=ValueError, contains='scale must be positive')
 
 def test_post_modes():
-    class Patches(StereoNet):
-        def features(self, image, extras):
-            p = F.unfold(F.pad(image, (2,2,2,2), mode='replicate'), 8, stride=4)
-            return [
-                F.normalize(p-p.mean(1, keepdim=True), dim=1).view(
-                    len(image), -1, image.shape[2]//4, image.shape[3]//4)]
-        def cost_volume(self, left, right, extras): return correlation_volume(left[-1], right[-1], self.max_disp//4)
-        def aggregation(self, volume, left, right, extras, all_outputs): return [40*left[-1].shape[1]*volume]
-        def disparity(self, scores, size):
-            return super().disparity(scores, size)-1.5 # bin k stands for 4k to 4k+3 px, the patches match at 4k
     wide = cv2.normalize(
         cv2.GaussianBlur(np.random.default_rng(0).random((240,340,3)), (0,0), 2), None, 0, 255,
         cv2.NORM_MINMAX).astype(np.uint8)
     left,right = wide[:,:324],wide[:,16:] # right[x-16] = left[x]
     for scale in (1,2):
-        none,filtered,checked = (predict(Patches(48), left, right, scale, post=p) for p in ('none','filter','left_right'))
+        none,filtered,checked = (predict(patch_net(StereoNet, correlation_volume), left, right, scale, post=p) for p in ('none','filter','left_right'))
         off = [np.abs(d-16)[:,:14].mean() for d in (none,checked)]
         assert off[1]<.5 and off[1]<.2*off[0], off
         assert (none!=checked)[:,:18].any()
@@ -150,7 +111,7 @@ def test_post_modes():
         assert (filtered!=none).any()
     for wrong in ('','both',None):
         test_fail(
-            lambda: predict(Patches(48), left, right, post=wrong), exc=ValueError,
+            lambda: predict(patch_net(StereoNet, correlation_volume), left, right, post=wrong), exc=ValueError,
             contains=f"post must be 'none', 'filter' or 'left_right', got {wrong!r}")
 
 def test_tiles():

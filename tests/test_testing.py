@@ -20,6 +20,16 @@ def test_real_data_from_environment():
             test_fail(real_data, contains='is not a folder', exc=ValueError)
     with patch.dict(os.environ, STEREO_KD_REAL=''): test_fail(real_data, contains='names no folder', exc=SkipTest)
 
+def test_patches_find_a_shift():
+    import torch
+    from stereo_kd.models.base import StereoNet
+    from stereo_kd.models.cost_volume import correlation_volume
+    torch.manual_seed(0)
+    wide = torch.rand(1,3,32,112).repeat_interleave(2, 2).repeat_interleave(2, 3)
+    net = patch_net(StereoNet, correlation_volume)
+    disp = net(wide[...,:192], wide[...,16:208]).disparity[-1] # right[x-16] = left[x]
+    test_close(disp[...,24:-24], torch.full_like(disp[...,24:-24], 16.), eps=1.)
+
 def test_doubles_are_what_they_say():
     net,dls = line_net(3.),pair_loaders(5.)
     (left,right,disp,valid), = [next(iter(dls.train))]
