@@ -12,6 +12,14 @@ import torch.nn.functional as F
 from fastcore.test import *
 from stereo_kd.kernels.tail import *
 
+def test_what_is_not_chosen_is_not_imported():
+    import subprocess, sys
+    code = """import sys
+from stereo_kd.kernels.tail import backend, use
+with use('torch'): assert backend()=='torch' and 'numba' not in sys.modules
+assert backend()!='torch' and 'numba' in sys.modules"""
+    test_eq(subprocess.run([sys.executable, '-c', code]).returncode, 0)
+
 def test_equals_the_full_volume():
     def plain(s, D, size): # linear along the bins, bilinear in the image, softmax, mean
         n = s.shape[1]

@@ -40,8 +40,8 @@ def backend(
 ) -> str:                   # of `BACKENDS`
     "Which kernels run there"
     if dtype==torch.float64: return 'torch'
-    here = [n for n,d in BACKENDS.items() if d in (torch.device(device).type,'') and works(n)]
-    return _chosen.get() if _chosen.get() in here else here[0]
+    def runs(name): return BACKENDS.get(name) in (torch.device(device).type,'') and works(name)
+    return _chosen.get() if runs(_chosen.get()) else next(filter(runs, BACKENDS))
 
 # %% ../../nbs/07_kernels.tail.ipynb #a190a2d5
 @contextmanager
