@@ -23,6 +23,9 @@ import cv2, numpy as np, torch
 from fastcore.basics import patch
 from PIL import Image
 from safetensors.torch import save_file
+
+
+# %% ../nbs/88_fuzz.ipynb #60a17443
 import stereo_kd
 from . import testing
 from .cli import limit_memory

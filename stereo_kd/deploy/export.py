@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['OPSET', 'runtimes', 'INT8_LAYERS', 'CALIBRATION_PAIRS', 'WITHIN', 'CALIBRATION_SIZE', 'fold_bn', 'AnswerMaps',
-           'FromRGB', 'onnxruntime_session', 'openvino_session', 'installed_runtimes', 'graph_card', 'parity',
-           'plain_disparity', 'PlainTail', 'quantize_onnx', 'export_onnx', 'export_file']
+           'FromRGB', 'plain_disparity', 'PlainTail', 'onnxruntime_session', 'openvino_session', 'installed_runtimes',
+           'graph_card', 'parity', 'quantize_onnx', 'export_onnx', 'export_file']
 
 # %% ../../nbs/85_deploy.export.ipynb #92664421
 import ctypes, io, os, tempfile, warnings
@@ -59,6 +59,24 @@ class FromRGB(nn.Module):
         super().__init__()
         self.module = module
     def forward(self, left, right): return self.module(normalize(left), normalize(right))
+
+# %% ../../nbs/85_deploy.export.ipynb #d91d89a7
+def plain_disparity(
+    net:StereoNet, # any network
+    maps,          # those of its answer, see `answer_maps`
+    size,          # (H,W) of the images
+):                 # disparity (B,H,W), px
+    "Disparity from the answer of a network, in operators that every runtime has"
+    if type(net).disparity is not StereoNet.disparity: return net.disparity(maps[0], size, *maps[1:])
+    return plain_tail(maps[0], net.max_disp, size, net.tau, *maps[1:])
+
+class PlainTail(nn.Module):
+    "A network from two images to disparity, in operators that every runtime has"
+    def __init__(self, net):
+        super().__init__()
+        self.answer = AnswerMaps(net)
+    def forward(self, left, right):
+        return plain_disparity(self.answer.net, self.answer(left, right), left.shape[-2:])
 
 # %% ../../nbs/85_deploy.export.ipynb #662a0f2e
 OPSET = 18 # version of ONNX's operators in every graph
@@ -239,24 +257,6 @@ def parity(
         over = (off>.1).float().mean().item()
         rows.append(dict(runtime=n, max_px=off.max().item(), mean_px=off.mean().item(), over_0_1=over))
     return rows
-
-# %% ../../nbs/85_deploy.export.ipynb #d91d89a7
-def plain_disparity(
-    net:StereoNet, # any network
-    maps,          # those of its answer, see `answer_maps`
-    size,          # (H,W) of the images
-):                 # disparity (B,H,W), px
-    "Disparity from the answer of a network, in operators that every runtime has"
-    if type(net).disparity is not StereoNet.disparity: return net.disparity(maps[0], size, *maps[1:])
-    return plain_tail(maps[0], net.max_disp, size, net.tau, *maps[1:])
-
-class PlainTail(nn.Module):
-    "A network from two images to disparity, in operators that every runtime has"
-    def __init__(self, net):
-        super().__init__()
-        self.answer = AnswerMaps(net)
-    def forward(self, left, right):
-        return plain_disparity(self.answer.net, self.answer(left, right), left.shape[-2:])
 
 # %% ../../nbs/85_deploy.export.ipynb #683329aa
 def _pair_for(net, pair, size):
