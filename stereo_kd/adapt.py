@@ -18,9 +18,7 @@ from .core import claim, denormalize, evaluating, fingerprint
 from .data.files import Sample, stack_items, to_item
 from .data.folder import folder as pairs_in
 from .data.io import read_disparity, write_disparity
-from .data.loaders import Mixed, StereoDataLoaders, every_fifth
-from .data.synthetic import SyntheticPairs
-from .data.transforms import Augmented, augment
+from .data.loaders import check_mix, crop_loaders, every_fifth
 from .inference.left_right import left_right_check, left_right_disparities
 from .models.zoo import load_model, save_model
 from .train.stages import train_stage
@@ -133,15 +131,9 @@ class Adapted(NamedTuple):
 
 def _check_request(teacher, net, steps, mix):
     if steps<1: raise ValueError(f"steps must be at least 1, got {steps}")
-    if not 0<=mix<1: raise ValueError(f"mix must be in [0,1), got {mix}: something has to be learned from the pairs")
+    check_mix(mix)
     if teacher.max_disp!=net.max_disp:
         raise ValueError(f"teacher and network must have the same max_disp, got {teacher.max_disp} and {net.max_disp}")
-
-def _loaders(labelled, held_out, max_disp, steps, size, bs, mix, seed):
-    "Crops of labelled pairs with a share of embedded ones"
-    own,embedded = Augmented(labelled, augment('standard', size), seed),SyntheticPairs(steps, size, seed+1, max_disp)
-    data = Mixed([own,embedded], [1-mix,mix], bs*steps, seed)
-    return StereoDataLoaders.from_datasets(data, held_out, bs, True, seed, valid_bs=1)
 
 def _compared(before, after):
     return (f"confirmed {before['confirmed']:.1%} -> {after['confirmed']:.1%}, "
@@ -170,7 +162,7 @@ def adapt(
     pairs,valid = every_fifth(pairs) if valid is None else (pairs,valid)
     epochs = max(1, steps//100)
     said = [PseudoTruth(d, teacher, folder/k, tolerance) for k,d in (('labels',pairs), ('held_out',valid))]
-    dls = _loaders(*said, net.max_disp, steps//epochs, size, bs, mix, seed)
+    dls = crop_loaders(*said, bs*(steps//epochs), size, bs, mix, seed, net.max_disp)
     adapted = train_stage(
         deepcopy(net), dls, epochs, folder/'adapted', lr, seed, frozen_norm=True, learner=learner)
     adapted = adapted.to(next(net.parameters()).device)

@@ -18,7 +18,7 @@ from .data.middlebury import middlebury, read_calib
 from .data.eth3d import eth3d
 from .data.transforms import augment, Augmented, InMemory, LidarTruth
 from .data.folder import folder
-from .data.loaders import Mixed, StereoDataLoaders
+from .data.loaders import crop_loaders, Mixed, StereoDataLoaders
 from .models.base import get_map, StereoNet, StereoOutput
 from .models.vit import attention_distance, random_visible
 from .models.madis import load_pretrained, MaDis
@@ -61,6 +61,7 @@ from .evaluation.benchmarks import benchmark_metrics, evaluated_pixels
 from .evaluation.submit import write_submission
 from .evaluation.evaluate import compare, evaluate, evaluate_frames, evaluate_masks
 from .evaluation.evaluate import from_folder, from_network, from_sgbm
+from .finetune import finetune, finetune_files
 from .deploy.export import export_onnx, graph_card, quantize_onnx
 from .deploy.engine import Engine, list_engines
 from .deploy.auto import register_engines

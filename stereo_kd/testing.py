@@ -528,8 +528,8 @@ ROOMS = dict(
     cli='', core='cli', metrics='core', testing='', kernels='core', data='core metrics kernels', models='core kernels',
     losses='models kernels', prune='models', train='losses prune models data',
     inference='models kernels data.io data.files data.folder',
-    adapt='train inference', evaluation='inference data', deploy='evaluation',
-    fuzz='testing adapt deploy', commands='fuzz', all='adapt deploy fuzz')
+    adapt='train inference', evaluation='inference data', finetune='train evaluation', deploy='evaluation',
+    fuzz='testing adapt finetune deploy', commands='fuzz', all='adapt finetune deploy fuzz')
 
 def may_import(room:str # name of a room
 ) -> set[str]: # rooms and modules

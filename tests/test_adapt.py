@@ -11,9 +11,7 @@ from stereo_kd.core import claim, denormalize, evaluating, fingerprint
 from stereo_kd.data.files import Sample, stack_items, to_item
 from stereo_kd.data.folder import folder as pairs_in
 from stereo_kd.data.io import read_disparity, write_disparity
-from stereo_kd.data.loaders import Mixed, StereoDataLoaders, every_fifth
-from stereo_kd.data.synthetic import SyntheticPairs
-from stereo_kd.data.transforms import Augmented, augment
+from stereo_kd.data.loaders import check_mix, crop_loaders, every_fifth
 from stereo_kd.inference.left_right import left_right_check, left_right_disparities
 from stereo_kd.models.zoo import load_model, save_model
 from stereo_kd.train.stages import train_stage
@@ -24,6 +22,7 @@ from torchvision.utils import save_image
 from types import SimpleNamespace
 from unittest import mock
 from stereo_kd.data.scenes import ScenePairs
+from stereo_kd.data.synthetic import SyntheticPairs
 from stereo_kd.data.transforms import exact_scene
 from stereo_kd.models.base import StereoOutput
 import pytest

@@ -11,7 +11,7 @@ from stereo_kd.data.middlebury import middlebury, read_calib
 from stereo_kd.data.eth3d import eth3d
 from stereo_kd.data.transforms import augment, Augmented, InMemory, LidarTruth
 from stereo_kd.data.folder import folder
-from stereo_kd.data.loaders import Mixed, StereoDataLoaders
+from stereo_kd.data.loaders import crop_loaders, Mixed, StereoDataLoaders
 from stereo_kd.models.base import get_map, StereoNet, StereoOutput
 from stereo_kd.models.vit import attention_distance, random_visible
 from stereo_kd.models.madis import load_pretrained, MaDis
@@ -54,6 +54,7 @@ from stereo_kd.evaluation.benchmarks import benchmark_metrics, evaluated_pixels
 from stereo_kd.evaluation.submit import write_submission
 from stereo_kd.evaluation.evaluate import compare, evaluate, evaluate_frames, evaluate_masks
 from stereo_kd.evaluation.evaluate import from_folder, from_network, from_sgbm
+from stereo_kd.finetune import finetune, finetune_files
 from stereo_kd.deploy.export import export_onnx, graph_card, quantize_onnx
 from stereo_kd.deploy.engine import Engine, list_engines
 from stereo_kd.deploy.auto import register_engines

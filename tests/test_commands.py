@@ -122,6 +122,15 @@ def test_predict_command():
         test_eq([code,out], [2,''])
         assert err.startswith('stereo_predict: out of memory; try a smaller --scale') and err.count('\n')==1, err
 
+def test_finetune_passes_its_options_on():
+    from stereo_kd import commands
+    asked = []
+    with patch.object(commands, 'tuning', SimpleNamespace(finetune_files=lambda *a,**kw: asked.append((a,kw)))):
+        commands.stereo_finetune('d', 'o.safetensors', disp='gt/{}', disp_scale=100., freeze='features', size='64x128', run_dir='r')
+    where = dict(left=None, right=None, disp='gt/{}', scale=100.)
+    how = dict(steps=500, size=(64,128), lr=3e-4, freeze='features', mix=.5, seed=0)
+    test_eq(asked, [(('d','o.safetensors',DEFAULT_MODEL,'folder',where,None,'r'),how)])
+
 def test_commands_call_with_their_options():
     from stereo_kd import commands
     def told(module, function, command, line):
@@ -162,7 +171,7 @@ def test_every_command_ends_with_one_line():
     def refuse(*args, **kw): raise ValueError('a.png is damaged')
     for module,function,command,args in (
         ('files','predict_files',commands.stereo_predict,('l','o.png','r')),
-        ('evaluation','evaluate_files',commands.stereo_eval,('folder','d')),
+        ('tuning','finetune_files',commands.stereo_finetune,('d','o.safetensors')), ('evaluation','evaluate_files',commands.stereo_eval,('folder','d')),
         ('export','export_file',commands.stereo_export,('n','p')), ('speed','bench_networks',commands.stereo_bench,(['a'],))):
         with patch.object(commands, module, SimpleNamespace(**{function: refuse}, Look=lambda *a: a)), redirect_stderr(StringIO()) as said:
             test_fail(lambda: command(*args), exc=SystemExit, contains=f'{command.__name__}: a.png is damaged')

@@ -25,6 +25,22 @@ import cv2
 import pytest
 from stereo_kd.data.loaders import *
 
+def test_crops_of_few_pairs():
+    train,valid = SyntheticPairs(3, (64,128), 3, 48),SyntheticPairs(2, (50,130), 4, 48)
+    for mix,share in ((0.,0),(.5,.5)):
+        dls = crop_loaders(train, valid, 8, (32,96), 2, mix, 0, 48)
+        test_eq((len(dls.train),dls.train.one_batch()[0].shape,len(dls.valid)), (4,(2,3,32,96),2))
+        test_eq(dls.valid.one_batch()[0].shape[-2:], (50,130))
+        embedded = dls.train.dataset.datasets[1]
+        test_eq((embedded.seed,embedded.max_disp), (1,48))
+        draws = dls.train.dataset.weights
+        test_close(draws[1]/draws.sum(), share)
+    a,b = (crop_loaders(train, valid, 8, (32,96), seed=s).train.dataset.batch([0,1])[0] for s in (0,0))
+    test_eq(a, b)
+    assert (a!=crop_loaders(train, valid, 8, (32,96), seed=1).train.dataset.batch([0,1])[0]).any()
+    check_mix(.5)
+    for mix in (1.,-.1): test_fail(lambda: crop_loaders(train, valid, 8, mix=mix), exc=ValueError, contains='mix must be in [0,1)')
+
 def test_batches_keep_the_contract():
     test_eq(StereoDataLoaders.sources()['synthetic'], StereoDataLoaders.from_synthetic)
     dls = StereoDataLoaders.from_synthetic(8, 5, (32,64), bs=2)
