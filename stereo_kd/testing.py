@@ -528,7 +528,7 @@ ROOMS = dict(
     cli='', core='cli', metrics='core', testing='', kernels='core', data='core metrics kernels', models='core kernels',
     losses='models kernels', prune='models', train='losses prune models data',
     inference='models kernels data.io', adapt='train inference', evaluation='inference data', deploy='evaluation',
-    fuzz='testing adapt deploy', commands='fuzz', all='adapt deploy fuzz')
+    fuzz='testing adapt deploy', docs='testing', commands='fuzz', all='adapt deploy fuzz')
 
 def may_import(room:str # name of a room
 ) -> set[str]: # rooms and modules
