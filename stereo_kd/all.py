@@ -53,7 +53,9 @@ from .inference.sgbm import sgbm
 from .inference.confidence import answer_with_confidence, ause, sparsification
 from .inference.engines import Auto, list_ways
 from .inference.sanity import find_fault
-from .inference.predict import PairWarning, predict, to_depth, write_ply
+from .inference.predict import PairWarning, predict
+from .inference.points import point_cloud, to_depth, write_page, write_ply
+from .inference.files import find_pairs, Look, predict_files
 from .evaluation.cost import count_macs, count_params, latency, module_table, thop_macs
 from .evaluation.benchmarks import benchmark_metrics, evaluated_pixels
 from .evaluation.submit import write_submission

@@ -47,7 +47,9 @@ from .evaluation.evaluate import (
     evaluate, evaluate_files, evaluate_frames, from_folder, open_pairs, real_pairs)
 from .inference.calibration import read_calibration
 from .inference.image import to_image
-from .inference.predict import predict, predict_file, write_ply
+from .inference.files import predict_files
+from .inference.points import write_ply
+from .inference.predict import predict
 from .models import zoo
 from .models.import_weights import import_weights, published
 from .models.madis import load_pretrained
@@ -547,7 +549,7 @@ def _(folder, path):
     left,right = folder/'left.png',folder/'right.png'
     predict(tiny_network(), left, right)
     with tempfile.TemporaryDirectory() as d:
-        predict_file(left, right, f'{d}/a.npy', folder/'tiny.safetensors', device='cpu')
+        predict_files(left, right, f'{d}/a.npy', folder/'tiny.safetensors', device='cpu')
         write_ply(f'{d}/a.ply', np.ones((32,64)), left, 100., .1)
 
 def _command(name): return next(iter(entry_points(group='console_scripts', name=name))).load()

@@ -527,7 +527,8 @@ def upward_imports(graph:dict # of `import_graph`
 ROOMS = dict(
     cli='', core='cli', metrics='core', testing='', kernels='core', data='core metrics kernels', models='core kernels',
     losses='models kernels', prune='models', train='losses prune models data',
-    inference='models kernels data.io', adapt='train inference', evaluation='inference data', deploy='evaluation',
+    inference='models kernels data.io data.files data.folder',
+    adapt='train inference', evaluation='inference data', deploy='evaluation',
     fuzz='testing adapt deploy', docs='testing', commands='fuzz', all='adapt deploy fuzz')
 
 def may_import(room:str # name of a room

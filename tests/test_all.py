@@ -46,7 +46,9 @@ from stereo_kd.inference.sgbm import sgbm
 from stereo_kd.inference.confidence import answer_with_confidence, ause, sparsification
 from stereo_kd.inference.engines import Auto, list_ways
 from stereo_kd.inference.sanity import find_fault
-from stereo_kd.inference.predict import PairWarning, predict, to_depth, write_ply
+from stereo_kd.inference.predict import PairWarning, predict
+from stereo_kd.inference.points import point_cloud, to_depth, write_page, write_ply
+from stereo_kd.inference.files import find_pairs, Look, predict_files
 from stereo_kd.evaluation.cost import count_macs, count_params, latency, module_table, thop_macs
 from stereo_kd.evaluation.benchmarks import benchmark_metrics, evaluated_pixels
 from stereo_kd.evaluation.submit import write_submission

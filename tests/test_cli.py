@@ -31,6 +31,10 @@ def test_late_is_late():
 def test_one_letter_one_dash_or_two():
     from fastcore.script import anno_parser
     must,may = Dash('where to', 'OUT'),Dash('rows', 'CSV', required=False)
+    def g(a:str, o:must, b:Maybe('the second')=None): "Example"
+    parser = anno_parser(g, 'g')
+    for args,b in ((['x','-o','z'],None), (['x','y','-o','z'],'y'), (['-o','z','x','y'],'y')):
+        test_eq([vars(parser.parse_args(args))[k] for k in 'aob'], ['x','z',b])
     def f(o:must, r:may=None): "Example"
     parser = anno_parser(f, 'f')
     for args in (['-o','x','-r','y'], ['--o','x','--r','y'], ['--o=x','-ry']):

@@ -1,7 +1,7 @@
 # Generated from nbs/89_commands.ipynb; edit the notebook, not this file
 import math, sys
 from fastcore.script import Param, call_parse
-from stereo_kd.cli import DEFAULT_MODEL, Dash, Late, one_line, parse_scale, parse_size
+from stereo_kd.cli import DEFAULT_MODEL, Dash, Late, Maybe, one_line, parse_scale, parse_size
 import os, subprocess, tempfile
 import numpy as np
 from contextlib import redirect_stderr, redirect_stdout
@@ -23,7 +23,9 @@ from stereo_kd.commands import *
 
 def test_predict_command():
     import torch
-    from stereo_kd.inference.predict import predict, write_ply
+    from stereo_kd.inference.files import predict_files, Video
+    from stereo_kd.inference.points import to_depth, write_ply
+    from stereo_kd.inference.predict import predict
     class Net(nn.Module):
         max_disp = 8
         def forward(self, left, right): return SimpleNamespace(disparity=[3+denormalize(left)[:,0]*50])
@@ -34,7 +36,7 @@ def test_predict_command():
         "Exit code, stdout, stderr"
         g = dict(__name__='__main__', __file__='/x/stereo_predict', stereo_predict=stereo_predict)
         with patch.object(
-            sys, 'argv', ['stereo_predict',*map(str, args)]), patch.dict(predict.__globals__, load_model=load), \
+            sys, 'argv', ['stereo_predict',*map(str, args)]), patch.dict(predict_files.__globals__, load_model=load), \
              redirect_stdout(StringIO()) as out, redirect_stderr(StringIO()) as err:
             try:
                 Context().run(exec, compile('stereo_predict()', g['__file__'], 'exec'), g)
@@ -77,6 +79,18 @@ def test_predict_command():
         test_eq((d/'c.ply').read_bytes(), (d/'a.ply').read_bytes())
         script(l, r, '--o', d/'c.ply', '--calib', d/'calib.txt', '--max_depth', .5, '--focal', 50)
         assert (d/'c.ply').read_bytes()!=(d/'a.ply').read_bytes() # what is given counts
+        script(l, r, '-o', d/'z.npy', '--depth', '--calib', d/'calib.txt')
+        test_eq(read_disparity(d/'z.npy'), to_depth(want, 100, .1, 3))
+        code,out,err = script(l, r, '-o', d/'e.npy', '--occlusion', d/'hidden.png', '--engine', 'torch')
+        test_eq(set(np.unique(read_pixels(d/'hidden.png')))<={0,255}, True)
+        for side,f in (('left',l),('right',r)):
+            (d/side).mkdir()
+            for k in 'ab': (d/side/f'{k}.png').write_bytes(f.read_bytes())
+        code,out,err = script(d/'left', d/'right', '-o', d/'maps/{}.pfm')
+        test_eq((code,out.count('\n')), (0,1))
+        for k in 'ab': test_eq(read_disparity(d/f'maps/{k}.pfm'), want)
+        script(f'{d}/left/*.png', f'{d}/right/*.png', '-o', d/'out.mp4', '--fps', 4)
+        test_eq((Video(d/'out.mp4').count,Video(d/'out.mp4').fps), (2,4.))
         (d/'half.png').write_bytes(l.read_bytes()[:60])
         Image.new('RGB', (8,6)).save(d/'small.png')
         bad = [
@@ -84,7 +98,7 @@ def test_predict_command():
             ('half.png is a truncated or damaged PNG', l, d/'half.png', 'b.png'),
             ('left is 9x6 px and right 8x6 px', l, d/'small.png', 'b.png'),
             ('b.gif: the output must end in', l, r, 'b.gif'),
-            ('needs --calib, or --focal (px) and --baseline', l, r, 'b.ply'), ('is no calibration', l, r, 'b.ply', '--calib', l),
+            ('needs --calib, --rectify, or --focal (px)', l, r, 'b.ply'), ('is no calibration', l, r, 'b.ply', '--calib', l),
             ('4 px wide after scaling', l, r, 'b.png', '--scale', .5),
             ('a tile is 4 px wide, less than the 8 px', l, r, 'b.png', '--tile', '4x4'),
             ('size must be HEIGHTxWIDTH', l, r, 'b.png', '--tile', 'small'),
@@ -147,10 +161,10 @@ def test_every_command_ends_with_one_line():
     from stereo_kd import commands
     def refuse(*args, **kw): raise ValueError('a.png is damaged')
     for module,function,command,args in (
-        ('prediction','predict_file',commands.stereo_predict,('l','r','o.png')),
+        ('files','predict_files',commands.stereo_predict,('l','o.png','r')),
         ('evaluation','evaluate_files',commands.stereo_eval,('folder','d')),
         ('export','export_file',commands.stereo_export,('n','p')), ('speed','bench_networks',commands.stereo_bench,(['a'],))):
-        with patch.object(commands, module, SimpleNamespace(**{function: refuse})), redirect_stderr(StringIO()) as said:
+        with patch.object(commands, module, SimpleNamespace(**{function: refuse}, Look=lambda *a: a)), redirect_stderr(StringIO()) as said:
             test_fail(lambda: command(*args), exc=SystemExit, contains=f'{command.__name__}: a.png is damaged')
         test_eq(said.getvalue(), f'{command.__name__}: a.png is damaged\n')
 

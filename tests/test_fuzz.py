@@ -31,7 +31,9 @@ from stereo_kd.deploy import export, speed
 from stereo_kd.evaluation.evaluate import evaluate, evaluate_files, evaluate_frames, from_folder, open_pairs, real_pairs
 from stereo_kd.inference.calibration import read_calibration
 from stereo_kd.inference.image import to_image
-from stereo_kd.inference.predict import predict, predict_file, write_ply
+from stereo_kd.inference.files import predict_files
+from stereo_kd.inference.points import write_ply
+from stereo_kd.inference.predict import predict
 from stereo_kd.models import zoo
 from stereo_kd.models.import_weights import import_weights, published
 from stereo_kd.models.madis import load_pretrained

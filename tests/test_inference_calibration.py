@@ -5,7 +5,7 @@ from stereo_kd.core import check_file, read_text
 import matplotlib.pyplot as plt, tempfile
 from fastcore.test import *
 from pathlib import Path
-from stereo_kd.inference.predict import to_depth
+from stereo_kd.inference.points import to_depth
 from stereo_kd.inference.sgbm import sgbm
 from stereo_kd.inference.calibration import *
 

@@ -126,6 +126,7 @@ def test_engines_by_name_are_made_once():
         assert made[0] is not net and not made[0].training and net.training
         assert engines.run_by(net, 'torch') is net
         assert isinstance(engines.run_by(net), engines.Auto) and engines.run_by(net).net is net
+        test_eq([engines.run_by(net).expected,engines.run_by(net, expected=9).expected], [1,9])
         class Own(StereoNet):
             def forward(self, left, right): return answer
         own = Own()

@@ -1,32 +1,32 @@
 # Generated from nbs/73_inference.predict.ipynb; edit the notebook, not this file
-import math, sys, time, warnings
+import math, warnings
 from pathlib import Path
 import numpy as np, torch
 import torch.nn.functional as F
 from torch import nn
-from stereo_kd.core import check_output, default_device, evaluating, normalize
-from stereo_kd.data.io import write_bytes, write_disparity, write_picture
+from stereo_kd.core import evaluating, normalize
 from stereo_kd.models.zoo import load_model
 from stereo_kd.inference.engines import run_by
 from stereo_kd.inference.image import to_image
-from stereo_kd.inference.left_right import check_post, left_right_check, left_right_disparities, postprocess
+from stereo_kd.inference.confidence import read_confidence
+from stereo_kd.inference.left_right import check_post, left_right_check, postprocess, right_disparity
 from stereo_kd.inference.rectify import align_rows, row_offsets
 from stereo_kd.inference.sanity import find_fault
 from stereo_kd.inference.tiled import Tiled
-import cv2, sys, tempfile, warnings
-from contextvars import Context
-from contextlib import redirect_stderr, redirect_stdout
-from io import StringIO
+import cv2, warnings
 from types import SimpleNamespace
 from unittest.mock import patch
 from fastcore.test import *
 from PIL import Image
 import matplotlib.pyplot as plt
 from stereo_kd.core import denormalize
-from stereo_kd.data.io import color_disparity, read_disparity, read_pixels
+from stereo_kd.data.io import color_disparity
 from stereo_kd.data.synthetic import SyntheticPairs
+from stereo_kd.inference.confidence import answer_with_confidence
+from stereo_kd.inference.left_right import left_right_disparities
 from stereo_kd.models.base import StereoNet
 from stereo_kd.models.cost_volume import correlation_volume
+from stereo_kd.models.zoo import create_model
 from stereo_kd.testing import patch_net
 from stereo_kd.inference.predict import *
 
@@ -140,6 +140,39 @@ def test_tiles():
     test_close(predict(net, left, right, post='left_right', tile=(32,48)), checked, eps=1e-4)
     test_fail(lambda: predict(net, left, right, tile=(32,6)), exc=ValueError, contains='a tile is 6 px wide')
 
+def test_further_maps():
+    torch.manual_seed(0)
+    wide = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 256, (60,340,3), dtype=np.uint8), (0,0), 2)
+    left,right = wide[:,:300].copy(),wide[:,16:316] # right[x-16] = left[x]
+    left[20:40,100:150] = left[:20,200:250] # nothing of the right view is like this patch
+    net = create_model('dtpnet_lite', max_disp=48).eval()
+    x,y = (normalize(to_image(v))[None] for v in (left,right))
+    disp,sure = answer_with_confidence(net, x, y)
+    maps = predict(net, left, right, engine='torch', more=('confidence','occluded'))
+    test_eq(list(maps), ['disparity','confidence','occluded'])
+    test_eq((maps['disparity'],maps['confidence']), (disp[0].numpy(),sure[0].numpy()))
+    with torch.no_grad(): views = [v[0].numpy() for v in left_right_disparities(net, x, y)]
+    test_eq(maps['occluded'], ~left_right_check(*views))
+    assert maps['confidence'].std()>0 and maps['occluded'].dtype==bool
+    plain,both = (predict(net, left, right, engine='torch', post='left_right', **kw) for kw in ({},dict(more=MAPS)))
+    test_eq(both['disparity'], plain)
+    test_eq(both['confidence'], maps['confidence']) # the network's own
+    by_patches = predict(patch_net(StereoNet, correlation_volume), left, right, more='occluded')['occluded']
+    assert by_patches[:,:12].mean()>.8 and by_patches[22:38,104:146].mean()>.5 and by_patches[:15,20:].mean()<.1
+    for scale in (1.,2.): # tiles that see enough agree with the whole, at any scale
+        tiles = None,(int(60*scale),int(200*scale))
+        whole,tiled = (predict(net, left, right, scale, engine='torch', tile=t, more='confidence') for t in tiles)
+        test_eq(tiled['confidence'].shape, (60,300))
+        off = np.abs(whole['confidence']-tiled['confidence'])
+        assert off[:,:40].max()<.2 and 0<=tiled['confidence'].min()<=tiled['confidence'].max()<=1
+    for wrong in ('occlusion',('confidence','depth')):
+        test_fail(lambda: predict(net, left, right, more=wrong), exc=ValueError, contains="'occluded'), got '")
+    test_eq(check_maps('occluded'), ('occluded',))
+    class Silent(nn.Module):
+        max_disp = 8
+        def forward(self, left, right): return SimpleNamespace(disparity=[left[:,0]])
+    test_fail(lambda: predict(Silent(), left, right, more='confidence'), exc=ValueError, contains='a Silent gives no scores')
+
 def test_channels_and_normalisation():
     class Probe(nn.Module):
         max_disp = 8
@@ -229,67 +262,3 @@ def test_network_by_name():
     a = np.zeros((5,9,3), np.uint8)
     with patch.dict(predict.__globals__, load_model=load): test_eq(predict('dtpnet', a, a), predict(Net(), a, a))
     test_eq(asked, ['dtpnet'])
-
-def test_ply_by_hand():
-    disp = np.float32([[4,np.nan,8],[0,np.inf,2]])
-    img = np.arange(18, dtype=np.uint8).reshape(2,3,3)
-    def read(**kw):
-        with tempfile.TemporaryDirectory() as d:
-            # colours are rounded, not cut
-            write_ply(f'{d}/a.ply', disp, (img-.4).clip(0)/255, focal=100, baseline=.2, **kw)
-            head,body = Path(f'{d}/a.ply').read_bytes().split(b'end_header\n', 1)
-        lines = head.decode().split('\n')
-        test_eq(lines[:2], ['ply','format binary_little_endian 1.0'])
-        kinds = [
-            (l.split()[2], {'float':'<f4','uchar':'u1'}[l.split()[1]]) for l in lines
-            if l.startswith('property')]
-        points = np.frombuffer(body, kinds)
-        test_eq(f'element vertex {len(points)}', lines[2])
-        return points
-    p = read()
-    test_eq(len(p), 3)
-    test_close(p['z'], [5,2.5,10], eps=1e-5)
-    test_close(p['x'], [-1*5/100,1*2.5/100,1*10/100], eps=1e-6)
-    test_close(p['y'], [-.5*5/100,-.5*2.5/100,.5*10/100], eps=1e-6)
-    test_eq([p[c].tolist() for c in ('red','green','blue')], [[0,6,15],[1,7,16],[2,8,17]])
-    test_close(read(cx=0, cy=1)['x'], [0,2*2.5/100,2*10/100], eps=1e-6)
-    test_close(read(cx=0, cy=1)['y'], [-.05,-.025,0], eps=1e-6)
-    test_close(read(doffs=1)['z'], [4,20/9,20,20/3], eps=1e-5) # 0 px is no longer infinitely far
-    test_close(read(max_depth=6)['z'], [5,2.5], eps=1e-5)
-
-def test_ply_refuses():
-    d,img = np.ones((4,5)),np.zeros((4,5,3), np.uint8)
-    test_fail(
-        lambda: write_ply('a.ply', d, img[:,1:], 100, .1), exc=ValueError,
-        contains='disparity (4, 5) and image (4, 4) differ')
-    test_fail(lambda: write_ply('a.ply', d, img, 0, .1), exc=ValueError, contains='focal must be positive, got 0')
-    test_fail(lambda: to_depth(d, 100, -1), exc=ValueError, contains='baseline must be positive, got -1')
-    test_eq(
-        np.isnan(to_depth(np.float32([[2,0,-1,np.nan,np.inf]]), 100, .1)).tolist(),
-        [[False,True,True,True,True]])
-
-def test_files_of_every_kind():
-    class Net(nn.Module):
-        max_disp = 8
-        def forward(self, left, right): return SimpleNamespace(disparity=[3+denormalize(left)[:,0]*50])
-    rng = np.random.default_rng(0)
-    with tempfile.TemporaryDirectory() as d, redirect_stdout(StringIO()) as said:
-        for v in ('l','r'): Image.fromarray(rng.integers(0, 256, (6,9,3), dtype=np.uint8)).save(f'{d}/{v}.png')
-        def run(out, **kw):
-            return predict_file(f'{d}/l.png', f'{d}/r.png', f'{d}/{out}', model=Net(), device='cpu', **kw)
-        want = predict(Net(), f'{d}/l.png', f'{d}/r.png')
-        for out in ('a.pfm','a.npy'):
-            test_eq(run(out), want)
-            test_eq(read_disparity(f'{d}/{out}'), want)
-        run('a.png', raw=True)
-        test_close(read_disparity(f'{d}/a.png'), want, eps=1/256)
-        run('a.png')
-        test_eq(read_pixels(f'{d}/a.png'), color_disparity(want))
-        run('a.png', color_max=60)
-        test_eq(read_pixels(f'{d}/a.png'), color_disparity(want, 60))
-        run('a.ply', focal=100, baseline=.1)
-        # coloured by the left picture
-        assert Path(f'{d}/a.ply').read_bytes().endswith(read_pixels(f'{d}/l.png')[-1,-1].tobytes())
-        run('a.ply', focal=100, baseline=.1, max_depth=1)
-        assert f'element vertex {(10/want<=1).sum()}\n'.encode() in Path(f'{d}/a.ply').read_bytes()
-    assert f'9x6 px, disparity {want.min():.1f} to {want.max():.1f} px' in said.getvalue(), said.getvalue()

@@ -200,9 +200,10 @@ def run_by(
     net:nn.Module,       # a network, an `Engine`, or anything called like one
     engine:str='auto',   # one of `list_ways()`
     kernels:bool=False,  # see `Auto`
+    expected:int=1,      # see `Auto`
 ) -> nn.Module:          # called and answering like a network
     "A network on an engine; what has not the stages of a `StereoNet`, an engine for one, runs as it is"
     check_way(engine)
     staged = isinstance(net, StereoNet) and type(net).forward is StereoNet.forward
     if engine=='torch' or not staged: return net
-    return Auto(net, kernels) if engine=='auto' else _memory(net).make(net, engine)
+    return Auto(net, kernels, expected) if engine=='auto' else _memory(net).make(net, engine)
