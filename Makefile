@@ -3,6 +3,7 @@
 # make notebooks ALL=1   run the notebooks with their test cells too, which `make test` leaves to pytest
 # make prepare  after editing notebooks: clean, export, write tests and README
 # make check    would `make prepare` change anything? are imports, sizes of cells and the README's figures in order?
+# make docs     the documentation site, into _docs/: pages of the notebooks, every public name, search; readable offline
 # make lab      JupyterLab on the notebooks
 # make hooks    nbdev's git and Jupyter hooks, once per clone (writes ~/.jupyter and .git/config)
 # make clean    drop the demo run and caches;  make distclean drops .venv too
@@ -24,7 +25,7 @@ endif
 export JUPYTER_PREFER_ENV_PATH := 1
 unexport PYTHONPATH
 
-.PHONY: help install demo test check notebooks pytest prepare lab hooks clean distclean
+.PHONY: help install demo test check notebooks pytest prepare docs lab hooks clean distclean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -59,7 +60,7 @@ demo: $(STAMP)
 	@cat $(DEMO)/table.txt
 	@printf '\nnext, on a rectified pair of your own: .venv/bin/stereo_predict LEFT RIGHT -o out.png\n'
 
-test: check notebooks pytest
+test: check docs notebooks pytest
 
 # Generate everything again in a copy of the tree and compare: the work tree stays as it is
 check: $(STAMP)
@@ -92,6 +93,10 @@ prepare: $(STAMP)
 	@$(BIN)/nbdev_export
 	@PYTHONPATH=$(CURDIR) $(BIN)/stereo_kd_prepare
 
+# from the notebooks as they are: nothing is executed; a dead link or a public name without an entry is an error
+docs: $(STAMP)
+	@PYTHONPATH=$(CURDIR) $(ONE_THREAD) $(BIN)/stereo_kd_docs
+
 lab: $(STAMP)
 	@$(BIN)/jupyter lab --notebook-dir nbs
 
@@ -99,7 +104,7 @@ hooks: $(STAMP)
 	@$(BIN)/nbdev_install_hooks
 
 clean:
-	@rm -rf data/runs/demo build dist .pytest_cache
+	@rm -rf data/runs/demo _docs build dist .pytest_cache
 	@find . -path ./.venv -prune -o \( -name __pycache__ -o -name .ipynb_checkpoints \) -type d -print0 | xargs -0 rm -rf
 
 distclean: clean
