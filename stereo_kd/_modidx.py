@@ -1131,6 +1131,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                 'stereo_kd.fuzz._write_stages': ('fuzz.html#_write_stages', 'stereo_kd/fuzz.py'),
                                 'stereo_kd.fuzz._write_states': ('fuzz.html#_write_states', 'stereo_kd/fuzz.py'),
                                 'stereo_kd.fuzz._write_texts': ('fuzz.html#_write_texts', 'stereo_kd/fuzz.py'),
+                                'stereo_kd.fuzz._write_video': ('fuzz.html#_write_video', 'stereo_kd/fuzz.py'),
                                 'stereo_kd.fuzz.alarm': ('fuzz.html#alarm', 'stereo_kd/fuzz.py'),
                                 'stereo_kd.fuzz.attempt': ('fuzz.html#attempt', 'stereo_kd/fuzz.py'),
                                 'stereo_kd.fuzz.become': ('fuzz.html#become', 'stereo_kd/fuzz.py'),

@@ -47,7 +47,8 @@ from .evaluation.evaluate import (
     evaluate, evaluate_files, evaluate_frames, from_folder, open_pairs, real_pairs)
 from .inference.calibration import read_calibration
 from .inference.image import to_image
-from .inference.files import predict_files
+from .finetune import finetune_files
+from .inference.files import halves, predict_files, Video, write_video
 from .inference.points import write_ply
 from .inference.predict import predict
 from .models import zoo
@@ -557,9 +558,23 @@ def _command(name): return next(iter(entry_points(group='console_scripts', name=
 @target('predict_command', _write_pair)
 def _(folder, path):
     with tempfile.TemporaryDirectory() as d:
-        pair = f'{folder}/left.png',f'{folder}/right.png'
-        _command('stereo_predict')(*pair, o=f'{d}/a.png', model=f'{folder}/tiny.safetensors', device='cpu')
+        how = dict(model=f'{folder}/tiny.safetensors', device='cpu', check=False)
+        _command('stereo_predict')(f'{folder}/left.png', right=f'{folder}/right.png', o=f'{d}/a.png', **how)
 
+# %% ../nbs/88_fuzz.ipynb #e3812c5f
+def _write_video(folder):
+    _write_scene(folder, 'left.png', 'right.png')
+    views = [read_pixels(folder/f'{v}.png') for v in ('left','right')]
+    with write_video(folder/'both.avi', 5) as add:
+        for _ in range(2): add(np.concatenate(views, 1))
+
+@target('videos', _write_video)
+def _(folder, path):
+    for frame in Video(folder/'both.avi'): halves(frame)
+    with tempfile.TemporaryDirectory() as d:
+        predict_files(folder/'both.avi', None, f'{d}/{{}}.npy', tiny_network(), 'cpu', check=False)
+
+# %% ../nbs/88_fuzz.ipynb #1abb11a2
 def _write_evaluation(folder):
     _write_pairs(folder)
     for k in range(3): write_disparity(folder/f'est/{k}.pfm', np.full((32,64), 7, np.float32))
@@ -588,10 +603,12 @@ def _write_camera(folder):
 @target('adaptations', _write_camera, .2)
 def _(folder, path):
     with tempfile.TemporaryDirectory() as d:
-        tiny = f'{folder}/tiny.safetensors'
+        tiny,kw = f'{folder}/tiny.safetensors',dict(steps=1, size='32x64')
         for call in (
             lambda: adapt_files(folder, f'{d}/a.safetensors', tiny, tiny, steps=1, size=(32,64)),
-            lambda: _command('stereo_adapt')(str(folder), o=f'{d}/b.safetensors', model=tiny, steps=1, size='32x64')):
+            lambda: _command('stereo_adapt')(str(folder), o=f'{d}/b.safetensors', model=tiny, **kw),
+            lambda: finetune_files(folder, f'{d}/c.safetensors', tiny, steps=1, size=(32,64)),
+            lambda: _command('stereo_finetune')(str(folder), o=f'{d}/d.safetensors', model=tiny, **kw)):
             try: call()
             except (ValueError,SystemExit) as e:
                 if 'nothing is written' not in str(e): raise

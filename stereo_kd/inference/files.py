@@ -336,14 +336,16 @@ def _frames(path, fps):
 # %% ../../nbs/75_inference.files.ipynb #7d98b0bb
 def _run_all(net, source, rectifier, outs, look, fps, check, **kwargs):
     "Predict and write pair after pair; maps of the last one, and a `_Tally`"
-    many,tally = len(source.names)>1,_Tally()
+    n,tally = len(source.names),_Tally()
     with _frames(outs['disparity'], fps or source.fps or 10) as frame:
         for name,pair in _walk(source):
             pair = _rectified(rectifier, *pair)
-            maps,seconds = _timed(name*many, net, *pair, check=check and not (source.fps and tally.n), **kwargs)
-            if many or frame: look = _colours(look, maps['disparity'])
+            maps,seconds = _timed(name*(n>1), net, *pair, check=check and not (source.fps and tally.n), **kwargs)
+            if n>1 or frame: look = _colours(look, maps['disparity'])
             _write_all(name, maps, pair[0], outs, look, frame)
             tally.add(maps['disparity'], seconds)
+        if not tally.n: raise ValueError(f"{source.files[0]} has no frame that can be read")
+    if tally.n<n: print(f'warning: {source.files[0]}: {tally.n} of {n} frames could be read', file=sys.stderr)
     return maps,tally
 
 # %% ../../nbs/75_inference.files.ipynb #202c4e41
