@@ -31,7 +31,9 @@ setup(
     package_data={cfg['lib_path']: words('package_data')},
     python_requires='>='+cfg['min_python'],
     install_requires=words('requirements'),
-    extras_require=dict(export=words('export_requirements'), dev=words('dev_requirements')+words('export_requirements')),
+    extras_require=dict(
+        export=words('export_requirements'), tracking=words('tracking_requirements'),
+        dev=words('dev_requirements')+words('export_requirements')),
     entry_points=dict(console_scripts=words('console_scripts'), nbdev=[f"{cfg['lib_path']}={cfg['lib_path']}._modidx:d"]),
     cmdclass=dict(build_py=BuildWithSplits),
     zip_safe=False,
