@@ -238,6 +238,7 @@ def add_columns(
     "Show the means of a callback in fastai's table; for `before_fit`"
     drop_columns(callback)
     learn = callback.learn
+    if learn.lock.locked(): return # `validate` and `get_preds` hold it: nothing is trained in them
     if twice := {m.name for m in learn.metrics}.intersection(keys):
         raise ValueError(f"two columns of the history are called {', '.join(sorted(twice))}")
     learn.metrics = [*learn.metrics, *(MeanColumn(callback, k) for k in keys)]

@@ -63,9 +63,9 @@ def test_scenes_are_made_or_kept():
     test_eq([tuple(t.shape) for t in made.train.one_batch()], [(1,3,24,48)]*2+[(1,24,48)]*2)
     first = lefts(made, 0)
     assert all((x-y).abs().mean()>.01 for x in first for y in lefts(made, 1))
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as place:
         for _ in range(2): # the second time they are there
-            kept = StereoDataLoaders.from_scenes(folder=folder, **kw)
+            kept = StereoDataLoaders.from_scenes(folder=place, **kw)
             one,two = lefts(kept, 0),lefts(kept, 1)
             close = [min(range(3), key=lambda k: (x-first[k]).abs().mean()) for x in one]
             test_eq(sorted(close), [0,1,2]) # the same pairs in another order
@@ -73,8 +73,8 @@ def test_scenes_are_made_or_kept():
         like = lambda x,y: torch.corrcoef(torch.stack([x.flatten(),y.flatten()]))[0,1]
         again = [max(like(x, y) for y in one) for x in two]
         assert all(.8<a<.9999 for a in again), again # the same scenes, photographed anew
-        fewer = StereoDataLoaders.from_scenes(folder=folder, **kw|dict(n_train=2))
-        test_eq([len(fewer.train), len(list(Path(folder).glob('*.pair')))], [2,3])
+        fewer = StereoDataLoaders.from_scenes(folder=place, **kw|dict(n_train=2))
+        test_eq([len(fewer.train), len(list(Path(place).glob('*.pair')))], [2,3])
     test_eq(StereoDataLoaders.sources()['scenes'], StereoDataLoaders.from_scenes)
     mix = Mixed([StereoDataLoaders.from_synthetic(2, 1, (24,48)).train_ds, made.train_ds], (1,1))
     test_eq(mix[0], mix[0])

@@ -167,6 +167,7 @@ def test_plain_tensors_and_unknown_keys():
     test_fail(lambda: pooled_metrics(['D1']), contains="unknown metric 'D1', choose from epe bad1")
 
 def test_means_of_a_callback_are_columns():
+    import fastai.callback.progress
     from fastai.basics import Callback
     from stereo_kd.testing import line_net, pair_loaders
     class Extra(Callback):
@@ -197,6 +198,9 @@ def test_means_of_a_callback_are_columns():
     row = dict(zip(table.metric_names[1:], table.values[0]))
     test_eq(row['train_extra'], n)
     assert row['valid_extra']!=row['valid_extra'] # nan: validation has no such mean
+    learn = learner()
+    learn.add_cb(Extra())
+    with learn.no_logging(),learn.no_bar(): test_eq(len(learn.validate()), 1) # the loss alone: nothing was trained
     column = MeanColumn(Extra(), 'extra')
     test_eq(column.name, 'extra')
 

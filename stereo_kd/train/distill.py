@@ -100,6 +100,7 @@ def before_train(self:DistillCallback):
 @patch
 def _join(self:DistillCallback):
     "Have the optimiser train the adapters too; it may be a new one"
+    if self.opt is None: return # `validate` before any training
     group = self.opt.param_lists[-1]
     for p in self.adapters.parameters():
         if not any(p is q for q in group): group.append(p)
