@@ -324,6 +324,27 @@ def test_picture_file():
             lambda: write_picture(Path(t)/'a.xyz', d), exc=ValueError,
             contains='a.xyz: cannot write a picture')
 
+def test_scale_beside_a_picture():
+    d = np.tile(np.linspace(20, 80, 64, dtype=np.float32), (240,1))
+    test_eq(color_range(np.where(d>79, np.nan, d))[0], color_range(d)[0])
+    test_eq(color_range(d), (20.,80.))
+    test_eq(color_range(np.full((2,2), np.nan)), (0.,1.))
+    plain,given = color_disparity(d, 80, min_disp=20),color_disparity(d)
+    test_eq(plain, given)
+    assert (plain!=color_disparity(d, 80)).any() # from 0
+    drawn = draw_scale(plain, 20, 80)
+    test_eq((drawn.shape[0],drawn.dtype), (240,np.uint8))
+    test_eq(drawn[:,:64], plain) # the map is untouched
+    strip = drawn[:,64+8+3] # through the scale: last colour at the top, first one at the bottom
+    colours = strip[(strip<255).any(1)]
+    test_eq([colours[0].tolist(),colours[-1].tolist()], [plain[0,-1].tolist(),plain[0,0].tolist()])
+    test_eq(draw_scale(np.zeros((3,4,3), np.uint8), 0, 1).shape[0], 3) # of any size
+    with tempfile.TemporaryDirectory() as t:
+        write_picture(Path(t)/'a.png', d, 80, min_disp=20, bar=True)
+        test_eq(read_pixels(Path(t)/'a.png'), drawn)
+        write_picture(Path(t)/'b.png', d, bar=True)
+        test_eq(read_pixels(Path(t)/'b.png'), draw_scale(given, *color_range(d)))
+
 def test_full_disk_leaves_no_half_file():
     def full(self, data):
         with open(self, 'wb') as f: f.write(data[:len(data)//2])

@@ -1,5 +1,6 @@
 # Generated from nbs/69_inference.left_right.ipynb; edit the notebook, not this file
 import numpy as np
+from torch import Tensor
 from stereo_kd.inference.holes import fill_holes
 from stereo_kd.inference.weighted_median import weighted_median_filter
 import matplotlib.pyplot as plt, pandas as pd, torch
@@ -51,6 +52,7 @@ def test_other_side_is_the_mirrored_pair():
     d,d_right = left_right_disparities(net, left, right)
     test_close(d, left[:,0]+10*right[:,1])
     test_close(d_right, right[:,0]+10*left[:,1])
+    test_eq(right_disparity(net, left, right), d_right)
 
 def test_hidden_strip_goes_to_the_wall():
     y,x = np.mgrid[:40,:80]

@@ -9,7 +9,8 @@ from stereo_kd.data.io import write_bytes, write_disparity, write_picture
 from stereo_kd.models.zoo import load_model
 from stereo_kd.inference.engines import run_by
 from stereo_kd.inference.image import to_image
-from stereo_kd.inference.left_right import check_post, left_right_check, left_right_disparities, postprocess
+from stereo_kd.inference.confidence import read_confidence
+from stereo_kd.inference.left_right import check_post, left_right_check, postprocess, right_disparity
 from stereo_kd.inference.rectify import align_rows, row_offsets
 from stereo_kd.inference.sanity import find_fault
 from stereo_kd.inference.tiled import Tiled
@@ -25,8 +26,11 @@ import matplotlib.pyplot as plt
 from stereo_kd.core import denormalize
 from stereo_kd.data.io import color_disparity, read_disparity, read_pixels
 from stereo_kd.data.synthetic import SyntheticPairs
+from stereo_kd.inference.confidence import answer_with_confidence
+from stereo_kd.inference.left_right import left_right_disparities
 from stereo_kd.models.base import StereoNet
 from stereo_kd.models.cost_volume import correlation_volume
+from stereo_kd.models.zoo import create_model
 from stereo_kd.testing import patch_net
 from stereo_kd.inference.predict import *
 
@@ -139,6 +143,39 @@ def test_tiles():
     checked = predict(net, left, right, post='left_right')
     test_close(predict(net, left, right, post='left_right', tile=(32,48)), checked, eps=1e-4)
     test_fail(lambda: predict(net, left, right, tile=(32,6)), exc=ValueError, contains='a tile is 6 px wide')
+
+def test_further_maps():
+    torch.manual_seed(0)
+    wide = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 256, (60,340,3), dtype=np.uint8), (0,0), 2)
+    left,right = wide[:,:300].copy(),wide[:,16:316] # right[x-16] = left[x]
+    left[20:40,100:150] = left[:20,200:250] # nothing of the right view is like this patch
+    net = create_model('dtpnet_lite', max_disp=48).eval()
+    x,y = (normalize(to_image(v))[None] for v in (left,right))
+    disp,sure = answer_with_confidence(net, x, y)
+    maps = predict(net, left, right, engine='torch', more=('confidence','occluded'))
+    test_eq(list(maps), ['disparity','confidence','occluded'])
+    test_eq((maps['disparity'],maps['confidence']), (disp[0].numpy(),sure[0].numpy()))
+    with torch.no_grad(): views = [v[0].numpy() for v in left_right_disparities(net, x, y)]
+    test_eq(maps['occluded'], ~left_right_check(*views))
+    assert maps['confidence'].std()>0 and maps['occluded'].dtype==bool
+    plain,both = (predict(net, left, right, engine='torch', post='left_right', **kw) for kw in ({},dict(more=MAPS)))
+    test_eq(both['disparity'], plain)
+    test_eq(both['confidence'], maps['confidence']) # the network's own
+    by_patches = predict(patch_net(StereoNet, correlation_volume), left, right, more='occluded')['occluded']
+    assert by_patches[:,:12].mean()>.8 and by_patches[22:38,104:146].mean()>.5 and by_patches[:15,20:].mean()<.1
+    for scale in (1.,2.): # tiles that see enough agree with the whole, at any scale
+        tiles = None,(int(60*scale),int(200*scale))
+        whole,tiled = (predict(net, left, right, scale, engine='torch', tile=t, more='confidence') for t in tiles)
+        test_eq(tiled['confidence'].shape, (60,300))
+        off = np.abs(whole['confidence']-tiled['confidence'])
+        assert off[:,:40].max()<.2 and 0<=tiled['confidence'].min()<=tiled['confidence'].max()<=1
+    for wrong in ('occlusion',('confidence','depth')):
+        test_fail(lambda: predict(net, left, right, more=wrong), exc=ValueError, contains="'occluded'), got '")
+    test_eq(check_maps('occluded'), ('occluded',))
+    class Silent(nn.Module):
+        max_disp = 8
+        def forward(self, left, right): return SimpleNamespace(disparity=[left[:,0]])
+    test_fail(lambda: predict(Silent(), left, right, more='confidence'), exc=ValueError, contains='a Silent gives no scores')
 
 def test_channels_and_normalisation():
     class Probe(nn.Module):

@@ -102,3 +102,15 @@ def test_confidence_of_the_network_counts():
     test_close(got[0], total/weight, eps=1e-4)
     equal = net.confidence(outs[0][0].extras['laplace'], (40,80))
     assert equal.std()>0
+
+def test_further_maps_are_blended_like_the_disparity():
+    torch.manual_seed(0)
+    net = create_model('madis', size='tiny', max_disp=48).requires_grad_(False)
+    x,y = torch.randn(2,1,3,40,120)
+    def twice(n, out, size):
+        assert n is net and size==(40,80)
+        return 2*out.disparity[-1]
+    plain,out = Tiled(net, (40,80), .5)(x, y),Tiled(net, (40,80), .5, dict(twice=twice))(x, y)
+    test_eq(out.disparity[-1], plain.disparity[-1])
+    test_close(out.extras['twice'], 2*out.disparity[-1], eps=1e-4)
+    test_eq((list(out.extras),plain.extras), (['twice'],{}))

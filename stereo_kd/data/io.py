@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['read_bytes', 'write_bytes', 'read_pixels', 'read_image', 'to_uint8', 'read_pfm', 'encode_pfm', 'write_pfm',
-           'read_disparity', 'encode_kitti', 'write_disparity', 'color_disparity', 'write_picture']
+           'read_disparity', 'encode_kitti', 'write_disparity', 'color_range', 'color_disparity', 'draw_scale',
+           'write_picture']
 
 # %% ../../nbs/11_data.io.ipynb #c9b648f2
 import re, warnings, zlib
@@ -330,22 +331,53 @@ def write_disparity(
     write_bytes(path, data)
 
 # %% ../../nbs/11_data.io.ipynb #22dcac90
-def color_disparity(
-    disp,                # (H,W) in px; nan or inf where unknown
-    max_disp:float=None, # px of the last colour, the first one is 0; None: the 1st to 99th percentile of `disp`
-    cmap:str='turbo',    # a colour map of OpenCV: turbo, jet, magma, viridis ...
-) -> np.ndarray:         # uint8 (H,W,3) RGB; black where unknown
-    "A disparity map in colours"
+def color_range(
+    disp, # (H,W); nan or inf where unknown
+) -> tuple: # first and last value of the colours: the 1st and 99th percentile of what is known
+    "Where colours begin and end, if nobody says"
     d = _to_map(disp)
-    known = np.isfinite(d)
+    d = d[np.isfinite(d)]
+    return tuple(map(float, np.percentile(d, (1,99)))) if d.size else (0.,1.)
+
+def _color_table(cmap):
     table = getattr(cv2, f'COLORMAP_{cmap.upper()}', None)
     if table is None: raise ValueError(f"unknown colour map {cmap!r}; try turbo, jet, magma or viridis")
+    return table
+
+def color_disparity(
+    disp,                # (H,W) in px; nan or inf where unknown
+    max_disp:float=None, # px of the last colour, the first one is `min_disp`; None: both as `color_range` says
+    cmap:str='turbo',    # a colour map of OpenCV: turbo, jet, magma, viridis ...
+    min_disp:float=0.,   # px of the first colour
+) -> np.ndarray:         # uint8 (H,W,3) RGB; black where unknown
+    "A disparity map in colours"
+    d,table = _to_map(disp),_color_table(cmap)
+    known = np.isfinite(d)
     if max_disp is not None and not max_disp>0: raise ValueError(f"max_disp must be positive, got {max_disp}")
-    if max_disp: lo,hi = 0,max_disp
-    else: lo,hi = np.percentile(d[known], (1,99)) if known.any() else (0,1)
+    lo,hi = (min_disp,max_disp) if max_disp else color_range(d)
     level = np.clip((np.where(known, d, lo)-lo)/max(hi-lo, 1e-6), 0, 1)
     rgb = cv2.applyColorMap(np.round(255*level).astype(np.uint8), table)[...,::-1]
     return np.where(known[...,None], rgb, 0).astype(np.uint8)
+
+# %% ../../nbs/11_data.io.ipynb #dd965ec1
+def draw_scale(
+    picture:np.ndarray, # uint8 (H,W,3)
+    low:float,          # value of the first colour
+    high:float,         # value of the last one
+    cmap:str='turbo',   # colour map of the picture
+) -> np.ndarray:        # uint8 (H,W',3), wider by the scale
+    "A picture with the scale of its colours at the right"
+    h,size = len(picture),min(1., max(.3, len(picture)/700))
+    pad,wide = 4+h//60,6+h//40
+    side = np.full((h,pad+wide+pad+int(90*size),3), 255, np.uint8)
+    top,bottom = pad,max(pad+1, h-pad-1)
+    levels = np.round(np.linspace(255, 0, bottom-top)).astype(np.uint8)
+    side[top:bottom,pad:pad+wide] = cv2.applyColorMap(levels[:,None], _color_table(cmap))[:,:,::-1]
+    for part in np.linspace(0, 1, min(9, max(2, h//60))):
+        at,text = (pad+wide+pad, int(bottom-part*(bottom-top))),f'{low+part*(high-low):.3g}'
+        place = at[0],min(h-2, max(int(24*size), at[1]+int(11*size)))
+        cv2.putText(side, text, place, cv2.FONT_HERSHEY_SIMPLEX, size, (0,0,0), 1, cv2.LINE_AA)
+    return np.concatenate([picture, side], 1)
 
 # %% ../../nbs/11_data.io.ipynb #0f510ece
 def write_picture(
@@ -353,8 +385,12 @@ def write_picture(
     disp,                # (H,W) in px; nan or inf where unknown
     max_disp:float=None, # px of the last colour, see `color_disparity`
     cmap:str='turbo',    # colour map
+    min_disp:float=0.,   # px of the first colour
+    bar:bool=False,      # draw the scale beside it
 ):
     "Write `color_disparity` to a file"
     if not cv2.haveImageWriter(f'a{Path(path).suffix.lower()}'):
         raise ValueError(f"{path}: cannot write a picture with this suffix; use .png or .jpg")
-    write_bytes(path, _encode(Path(path).suffix.lower(), color_disparity(disp, max_disp, cmap)[...,::-1]))
+    picture = color_disparity(disp, max_disp, cmap, min_disp)
+    if bar: picture = draw_scale(picture, *((min_disp,max_disp) if max_disp else color_range(disp)), cmap)
+    write_bytes(path, _encode(Path(path).suffix.lower(), picture[...,::-1]))

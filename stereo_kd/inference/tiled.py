@@ -52,6 +52,7 @@ class Tiled(nn.Module):
         net:nn.Module,     # a `StereoNet` or an `Engine`
         tile,              # (H,W) of a tile, px; wider than the disparities it searches
         overlap:float=.5,  # least share of a tile that the next one covers too, in [0,1)
+        more:dict=None,    # name -> function of (net, its output, (h,w)) that reads another map (B,h,w), blended too
     ):
         super().__init__()
         if len(tuple(tile))!=2 or min(tile)<1:
@@ -61,7 +62,8 @@ class Tiled(nn.Module):
             raise ValueError(
                 f"a tile is {tile[1]} px wide, less than the {net.max_disp} px of disparity that the network "
                 "searches")
-        self.net,self.tile,self.overlap,self.max_disp = net,tuple(tile),overlap,net.max_disp
+        self.net,self.tile,self.overlap,self.more = net,tuple(tile),overlap,dict(more or {})
+        self.max_disp = net.max_disp
 
     def places(self,
         size, # (H,W) of the image, px
@@ -86,16 +88,18 @@ def _weights(self:Tiled, out, tile, place, size):
 def forward(self:Tiled,
     left:Tensor,  # (B,3,H,W), ImageNet-normalised
     right:Tensor, # same shape
-) -> StereoOutput: # the disparity alone
+) -> StereoOutput: # the disparity, and what `more` reads among the extras
     "Match tile by tile and blend"
     check_pair(left, right)
     size = tuple(left.shape[-2:])
     tile,places = self.places(size)
-    total,weight = left.new_zeros(2, len(left), *size, dtype=torch.float32)
+    weight,*totals = left.new_zeros(2+len(self.more), len(left), *size, dtype=torch.float32)
     for y,x in places:
         window = ...,slice(y, y+tile[0]),slice(x, x+tile[1])
         out = self.net(left[window], right[window])
         w = self._weights(out, tile, (y,x), size)
-        total[window] += w*out.disparity[-1]
+        maps = out.disparity[-1],*(read(self.net, out, tile) for read in self.more.values())
+        for total,m in zip(totals, maps, strict=True): total[window] += w*m
         weight[window] += w
-    return StereoOutput([[], [], [], [total/weight], {}])
+    disp,*more = (total/weight for total in totals)
+    return StereoOutput([[], [], [], [disp], dict(zip(self.more, more))])
