@@ -45,6 +45,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                     'stereo_kd.commands._device': ('commands.html#_device', 'stereo_kd/commands.py'),
                                     'stereo_kd.commands._engine': ('commands.html#_engine', 'stereo_kd/commands.py'),
                                     'stereo_kd.commands._fitting': ('commands.html#_fitting', 'stereo_kd/commands.py'),
+                                    'stereo_kd.commands._model': ('commands.html#_model', 'stereo_kd/commands.py'),
                                     'stereo_kd.commands._output': ('commands.html#_output', 'stereo_kd/commands.py'),
                                     'stereo_kd.commands._post': ('commands.html#_post', 'stereo_kd/commands.py'),
                                     'stereo_kd.commands._scale': ('commands.html#_scale', 'stereo_kd/commands.py'),

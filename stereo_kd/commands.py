@@ -10,7 +10,7 @@ __all__ = ['torch', 'prediction', 'middlebury', 'evaluation', 'export', 'speed',
 # %% ../nbs/89_commands.ipynb #4d8b3041
 import math, sys
 from fastcore.script import Param, call_parse
-from .cli import DEFAULT_MODEL, Dash, Late, one_line, parse_scale, parse_size
+from .cli import DEFAULT_MODEL, Dash, Late, one_line, parse_model, parse_scale, parse_size
 
 # %% ../nbs/89_commands.ipynb #f613bd02
 torch = Late('torch')
@@ -35,6 +35,9 @@ def _camera(calib, **given):
     return camera|dict(doffs=camera['doffs'] or 0.)
 
 def _fitting(): return Param('of the size at which it runs; auto: as the disparities ask', parse_scale)
+def _model(help='weights by name, a checkpoint, hub:owner/name; of your own network: MODULE.py:CHECKPOINT'):
+    return Param(help, parse_model)
+
 def _device(): return Param('cpu, cuda, cuda:1 ...; default: a GPU if there is one', str)
 def _post(): return Param('post-processing: none, filter, left_right (best, slower)', str)
 
@@ -44,7 +47,7 @@ def stereo_predict(
     left:str,  # left picture of a rectified pair
     right:str, # right picture, same size
     o:_output(),
-    model:str=DEFAULT_MODEL, # shipped weights by name, or a checkpoint file
+    model:_model()=DEFAULT_MODEL,
     scale:_fitting()=1.,
     device:_device()=None,
     align:bool=False, # vertical alignment of the right picture first
@@ -74,7 +77,7 @@ def stereo_predict(
 def stereo_eval(
     dataset:str, # kitti2015, kitti2012, middlebury, eth3d, sceneflow or folder
     root:str, # its folder
-    model:str=None, # shipped weights by name, or a checkpoint file; default: dtpnet
+    model:_model()=None,
     folder:str=None, # instead: a folder with NAME.pfm, NAME.png or NAME.npy for each frame
     sgbm:str=None, # instead: OpenCV's SGBM in this mode: hh, sgbm or 3way
     max_disp:int=0, # range of SGBM, px; default: fitted to the set
@@ -105,8 +108,8 @@ def stereo_eval(
 def stereo_adapt(
     folder:str,              # of pairs without truth, in one of the usual layouts
     o:Dash('output: the adapted network, .safetensors', 'OUT'),
-    model:str=DEFAULT_MODEL, # shipped weights by name, or a checkpoint file
-    teacher:str='',          # the same, of the network that gives the labels; default: the network itself
+    model:_model()=DEFAULT_MODEL,
+    teacher:_model('the same, of the network that gives the labels; default: the network itself')='',
     steps:int=500,           # of training
     left:str='',             # pattern of left pictures, such as cam0/{}; default: the usual layouts
     right:str='',            # pattern of right pictures
@@ -120,11 +123,10 @@ def stereo_adapt(
         how = dict(steps=steps, size=parse_size(size), seed=seed)
         adaptation.adapt_files(folder, o, model, teacher, left, right, device, run_dir, **how)
 
-
 # %% ../nbs/89_commands.ipynb #3821dc92
 @call_parse
 def stereo_export(
-    name:str,            # a network with shipped weights, or a checkpoint file
+    name:_model(),
     path:str,            # .onnx file to write
     size:str='480x640',  # HEIGHTxWIDTH in pixels; any: every multiple of 16
     tail:str='plain',    # plain: disparity in px; none: the maps that it is read from
@@ -146,11 +148,10 @@ def stereo_import(
     "Turn a published checkpoint into one of this library"
     with one_line('stereo_import', 'more memory', (ValueError,OSError,RuntimeError)): zoo.import_file(path, o, network)
 
-
 # %% ../nbs/89_commands.ipynb #cb5ba48d
 @call_parse
 def stereo_bench(
-    names:Param("networks: shipped weights, checkpoints, or such as madis:size=tiny", str, nargs='+'),
+    names:Param("networks: as for stereo_predict --model, or such as madis:size=tiny", parse_model, nargs='+'),
     engine:Param("engines, see list_engines()", str, nargs='+')=('folded',),
     size:Param("HEIGHTxWIDTH in pixels", str, nargs='+')=('540x960',),
     threads:Param("CPU threads", int, nargs='+')=(2,),
