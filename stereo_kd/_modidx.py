@@ -2379,6 +2379,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                       'stereo_kd.prune.loop.prune_loop': ('prune.loop.html#prune_loop', 'stereo_kd/prune/loop.py'),
                                       'stereo_kd.prune.loop.prune_step': ('prune.loop.html#prune_step', 'stereo_kd/prune/loop.py'),
                                       'stereo_kd.prune.loop.pruning_groups': ('prune.loop.html#pruning_groups', 'stereo_kd/prune/loop.py'),
+                                      'stereo_kd.prune.loop.ratio_below': ('prune.loop.html#ratio_below', 'stereo_kd/prune/loop.py'),
                                       'stereo_kd.prune.loop.ratio_for': ('prune.loop.html#ratio_for', 'stereo_kd/prune/loop.py'),
                                       'stereo_kd.prune.loop.recalibrate': ('prune.loop.html#recalibrate', 'stereo_kd/prune/loop.py'),
                                       'stereo_kd.prune.loop.silence_channels': ( 'prune.loop.html#silence_channels',
