@@ -84,6 +84,25 @@ def pair_loaders(
     item = (torch.ones(1), torch.zeros(1), torch.tensor([float(disp)]), torch.tensor([True]))
     return DataLoaders(*(Pairs([item]*n, bs=2) for _ in range(2)), device='cpu')
 
+# %% ../nbs/02_testing.ipynb #f6bd3536
+def _said(value, **headers): return 200,headers,json.dumps(value).encode()
+
+def _repository_answer(name, files, rest, body):
+    "What a hub says to a request about one of its repositories"
+    if rest[:1]==['preupload']:
+        modes = [dict(path=f['path'], uploadMode='regular', shouldIgnore=False) for f in json.loads(body)['files']]
+        return _said(dict(files=modes))
+    if rest[:1]==['commit']:
+        lines = [json.loads(l) for l in body.splitlines()]
+        files |= {l['value']['path']: base64.b64decode(l['value']['content']) for l in lines if l['key']=='file'}
+        return _said(dict(commitUrl=f'/{name}/commit/{"0"*40}', commitOid='0'*40))
+    if rest[:1]==['tree']:
+        return _said([dict(type='file', path=k, size=len(v), oid='0'*40) for k,v in files.items()])
+    if rest[:1]!=['resolve']: return _said(dict(id=name, sha='0'*40, siblings=[]))
+    got = files.get(rest[-1])
+    if got is None: return 404,{'X-Error-Code':'EntryNotFound'},b''
+    return 200,{'ETag':f'"{hashlib.md5(got).hexdigest()}"', 'X-Repo-Commit':'0'*40},got
+
 # %% ../nbs/02_testing.ipynb #e68b3306
 def hub_answer(
     repos:dict, # name -> file -> bytes; changed
@@ -103,22 +122,7 @@ def hub_answer(
     if path=='/api/validate-yaml': return 200,{},b'{"errors": [], "warnings": []}'
     name,rest = ('/'.join(parts[2:4]),parts[4:]) if parts[0]=='api' else ('/'.join(parts[:2]),parts[2:])
     if name not in repos: return 404,{'X-Error-Code':'RepoNotFound'},b'{"error": "Repository not found"}'
-    files = repos[name]
-    if rest[:1]==['preupload']:
-        modes = [dict(path=f['path'], uploadMode='regular', shouldIgnore=False) for f in json.loads(body)['files']]
-        return 200,{},json.dumps(dict(files=modes)).encode()
-    if rest[:1]==['commit']:
-        lines = [json.loads(l) for l in body.splitlines()]
-        new = [l['value'] for l in lines if l['key']=='file']
-        files |= {f['path']: base64.b64decode(f['content']) for f in new}
-        return 200,{},json.dumps(dict(commitUrl=f'/{name}/commit/{"0"*40}', commitOid='0'*40)).encode()
-    if rest[:1]==['tree']:
-        return 200,{},json.dumps([dict(type='file', path=k, size=len(v), oid='0'*40) for k,v in files.items()]).encode()
-    if rest[:1]==['resolve']:
-        got = files.get(rest[-1])
-        if got is None: return 404,{'X-Error-Code':'EntryNotFound'},b''
-        return 200,{'ETag':f'"{hashlib.md5(got).hexdigest()}"', 'X-Repo-Commit':'0'*40},got
-    return 200,{},json.dumps(dict(id=name, sha='0'*40, siblings=[])).encode()
+    return _repository_answer(name, repos[name], rest, body)
 
 # %% ../nbs/02_testing.ipynb #d32bdda5
 @contextmanager
