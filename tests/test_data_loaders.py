@@ -175,6 +175,7 @@ def test_loaders_of_other_pairs():
     test_eq([len(b) for b in chosen], [4,4])
     for b,k in zip(chosen, (2,0)):
         for a,t in zip(b, whole): test_eq(a[0], t[k])
+    test_eq([len(b) for b in dls.test_dl([2,0])], [2,2]) # without their truth, unless it is asked for
     left,right = whole[0][1],whole[1][1]
     test_eq([[len(b),b[0][0],b[1][0]] for b in dls.test_dl([(left,right)])], [[2,left,right]])
     with tempfile.TemporaryDirectory() as d:

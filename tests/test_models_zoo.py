@@ -31,36 +31,6 @@ def test_names_and_arguments():
     test_eq(create_model('dtpnet', cost_volume='c2d').form, 'c2d')
     test_fail(lambda: create_model('raft'), contains="unknown model 'raft'; known: acvnet, dsnet, dtpnet")
 
-def test_own_networks_have_names():
-    from stereo_kd.models.base import StereoNet
-    from stereo_kd.models.cost_volume import correlation_volume
-    class Mine(StereoNet):
-        def __init__(self, max_disp=48, width=4):
-            super().__init__(max_disp)
-            self.conv,self.score = nn.Conv2d(3, width, 4, 4),nn.Conv2d(max_disp//4, max_disp//4, 1)
-        def bins(self): return [self.score]
-        def features(self, image, extras): return [self.conv(image)]
-        def cost_volume(self, left, right, extras): return correlation_volume(left[-1], right[-1], self.max_disp//4)
-        def aggregation(self, volume, left, right, extras, all_outputs): return [self.score(volume)]
-    assert register_model('mine', Mine) is Mine and 'mine' in list_models()
-    try:
-        torch.manual_seed(0)
-        net = create_model('mine', width=6)
-        with tempfile.TemporaryDirectory() as d:
-            save_model(net, f'{d}/mine.safetensors')
-            again = load_model(f'{d}/mine.safetensors')
-            test_eq([type(again),again.card['args']], [Mine,dict(width=6)])
-            test_eq(fingerprint(again), fingerprint(net))
-            del models['mine']
-            test_fail(lambda: load_model(f'{d}/mine.safetensors'), exc=ValueError, contains="register_model('mine'")
-            register_model('mine', lambda **kw: Mine(**kw)) # a notebook cell that is run again
-            test_eq(type(load_model(f'{d}/mine.safetensors')), Mine)
-        test_fail(lambda: register_model('dtpnet', Mine), exc=ValueError, contains='dtpnet is a network of this library')
-        test_fail(lambda: register_model('My Net', Mine), exc=ValueError, contains="got 'My Net'")
-        test_fail(lambda: register_model('mine', 'Mine'), exc=ValueError, contains='must be a class or a function')
-        test_fail(lambda: save_model(Mine(), 'x.safetensors'), exc=ValueError, contains='register_model')
-    finally: models.pop('mine', None)
-
 def test_a_fresh_network_of_pruned_widths():
     torch.manual_seed(0)
     net = create_model('dtpnet', max_disp=48, stem=8, width=16)
@@ -248,6 +218,36 @@ def test_cards_beside_the_files_are_theirs():
         info = read_card(name)
         test_eq((WEIGHTS/f'{name}.md').read_text(), card_text(name, info, info['meta']['note']))
         test_eq(fingerprint(load_model(name)), info['weights'])
+
+def test_own_networks_have_names():
+    from stereo_kd.models.base import StereoNet
+    from stereo_kd.models.cost_volume import correlation_volume
+    class Mine(StereoNet):
+        def __init__(self, max_disp=48, width=4):
+            super().__init__(max_disp)
+            self.conv,self.score = nn.Conv2d(3, width, 4, 4),nn.Conv2d(max_disp//4, max_disp//4, 1)
+        def bins(self): return [self.score]
+        def features(self, image, extras): return [self.conv(image)]
+        def cost_volume(self, left, right, extras): return correlation_volume(left[-1], right[-1], self.max_disp//4)
+        def aggregation(self, volume, left, right, extras, all_outputs): return [self.score(volume)]
+    assert register_model('mine', Mine) is Mine and 'mine' in list_models()
+    try:
+        torch.manual_seed(0)
+        net = create_model('mine', width=6)
+        with tempfile.TemporaryDirectory() as d:
+            save_model(net, f'{d}/mine.safetensors')
+            again = load_model(f'{d}/mine.safetensors')
+            test_eq([type(again),again.card['args']], [Mine,dict(width=6)])
+            test_eq(fingerprint(again), fingerprint(net))
+            del models['mine']
+            test_fail(lambda: load_model(f'{d}/mine.safetensors'), exc=ValueError, contains="register_model('mine'")
+            register_model('mine', lambda **kw: Mine(**kw)) # a notebook cell that is run again
+            test_eq(type(load_model(f'{d}/mine.safetensors')), Mine)
+        test_fail(lambda: register_model('dtpnet', Mine), exc=ValueError, contains='dtpnet is a network of this library')
+        test_fail(lambda: register_model('My Net', Mine), exc=ValueError, contains="got 'My Net'")
+        test_fail(lambda: register_model('mine', 'Mine'), exc=ValueError, contains='must be a class or a function')
+        test_fail(lambda: save_model(Mine(), 'x.safetensors'), exc=ValueError, contains='register_model')
+    finally: models.pop('mine', None)
 
 def test_a_network_goes_to_a_hub_and_comes_back():
     from stereo_kd.testing import local_hub
