@@ -32,7 +32,7 @@ setup(
     python_requires='>='+cfg['min_python'],
     install_requires=words('requirements'),
     extras_require=dict(
-        export=words('export_requirements'), docs=words('docs_requirements'),
+        export=words('export_requirements'), docs=words('docs_requirements'), tracking=words('tracking_requirements'),
         dev=words('dev_requirements')+words('export_requirements')+words('docs_requirements')),
     entry_points=dict(console_scripts=words('console_scripts'), nbdev=[f"{cfg['lib_path']}={cfg['lib_path']}._modidx:d"]),
     cmdclass=dict(build_py=BuildWithSplits),

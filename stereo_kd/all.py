@@ -23,7 +23,8 @@ from .models.base import get_map, StereoNet, StereoOutput
 from .models.vit import attention_distance, random_visible
 from .models.madis import load_pretrained, MaDis
 from .models.import_weights import import_weights
-from .models.zoo import create_like, create_model, list_models, load_model, read_card, save_model, shipped
+from .models.zoo import create_like, create_model, list_models, load_model, read_card, register_model
+from .models.zoo import from_hub, push_to_hub, save_model, shipped
 from .losses.supervised import bin_cross_entropy, SupervisedLoss
 from .losses.response import ResponseLoss, tempered_ce, tempered_kl, tempered_l1
 from .losses.feature import AdaptedLoss, cosine_distance, FeatureLoss, MapLoss
@@ -33,7 +34,7 @@ from .losses.cost_volume import OutputsLoss, volume_kl
 from .losses.disparity import DisparityLoss
 from .losses.laplacian import laplace_scores, LaplacianLoss, LaplaceResponseLoss
 from .losses.reconstruction import reconstruction_image, ReconstructionLoss
-from .prune.loop import below, prune_loop, prune_step, ratio_for, recalibrate
+from .prune.loop import below, prune_loop, prune_step, ratio_below, ratio_for, recalibrate
 from .prune.callback import PruneCallback
 from .train.cache import CachedTeacher
 from .train.ema_mim import EMACallback, MaskCallback

@@ -10,7 +10,8 @@ __all__ = ['torch', 'files', 'middlebury', 'evaluation', 'export', 'speed', 'eng
 # %% ../nbs/89_commands.ipynb #4d8b3041
 import math, sys
 from fastcore.script import Param, call_parse
-from .cli import DEFAULT_MODEL, Dash, Late, Maybe, one_line, parse_scale, parse_size
+from .cli import DEFAULT_MODEL, Dash, Late, Maybe, one_line, parse_model, parse_scale, parse_size
+
 
 # %% ../nbs/89_commands.ipynb #f613bd02
 torch = Late('torch')
@@ -42,6 +43,9 @@ def _raw(): return Param('raw pictures: calibration of OpenCV, Kalibr or ROS; tw
 def _map(what): return Param(f'write {what}: .png .pfm .npy, FOLDER/{{}}.npy, or a folder', str)
 def _metric(what): return Param(f'depth, points: {what}', float)
 def _fitting(): return Param('of the size at which it runs; auto: as the disparities ask', parse_scale)
+def _model(help='weights by name, a checkpoint, hub:owner/name; of your own network: MODULE.py:CHECKPOINT'):
+    return Param(help, parse_model)
+
 def _device(): return Param('cpu, cuda, cuda:1 ...; default: a GPU if there is one', str)
 def _post(): return Param('post-processing: none, filter, left_right (best, slower)', str)
 
@@ -51,7 +55,7 @@ def stereo_predict(
     left:str,  # left picture of a rectified pair; or a folder, a pattern or a video of them
     o:_output(),
     right:_right()=None,
-    model:str=DEFAULT_MODEL, # shipped weights by name, or a checkpoint file
+    model:_model()=DEFAULT_MODEL,
     scale:_fitting()=1.,
     device:_device()=None,
     align:bool=False, # vertical alignment of the right picture first
@@ -88,7 +92,7 @@ def stereo_predict(
 def stereo_eval(
     dataset:str, # kitti2015, kitti2012, middlebury, eth3d, sceneflow or folder
     root:str, # its folder
-    model:str=None, # shipped weights by name, or a checkpoint file; default: dtpnet
+    model:_model()=None,
     folder:str=None, # instead: a folder with NAME.pfm, NAME.png or NAME.npy for each frame
     sgbm:str=None, # instead: OpenCV's SGBM in this mode: hh, sgbm or 3way
     max_disp:int=0, # range of SGBM, px; default: fitted to the set
@@ -119,8 +123,8 @@ def stereo_eval(
 def stereo_adapt(
     folder:str,              # of pairs without truth, in one of the usual layouts
     o:Dash('output: the adapted network, .safetensors', 'OUT'),
-    model:str=DEFAULT_MODEL, # shipped weights by name, or a checkpoint file
-    teacher:str='',          # the same, of the network that gives the labels; default: the network itself
+    model:_model()=DEFAULT_MODEL,
+    teacher:_model('the same, of the network that gives the labels; default: the network itself')='',
     steps:int=500,           # of training
     left:str='',             # pattern of left pictures, such as cam0/{}; default: the usual layouts
     right:str='',            # pattern of right pictures
@@ -134,13 +138,12 @@ def stereo_adapt(
         how = dict(steps=steps, size=parse_size(size), seed=seed)
         adaptation.adapt_files(folder, o, model, teacher, left, right, device, run_dir, **how)
 
-
 # %% ../nbs/89_commands.ipynb #1c2b7ff3
 @call_parse
 def stereo_finetune(
     root:str,                # folder of the pairs, in one of the usual layouts
     o:Dash('output: the tuned network, .safetensors', 'OUT'),
-    model:str=DEFAULT_MODEL, # shipped weights by name, or a checkpoint file
+    model:_model()=DEFAULT_MODEL,
     dataset:str='folder',    # what the folder is: folder, kitti2015, kitti2012, middlebury, eth3d, sceneflow
     left:str=None,           # folder: pattern of left pictures, such as cam0/{}; default: the usual layouts
     right:str=None,          # folder: pattern of right pictures
@@ -164,7 +167,7 @@ def stereo_finetune(
 # %% ../nbs/89_commands.ipynb #3821dc92
 @call_parse
 def stereo_export(
-    name:str,            # a network with shipped weights, or a checkpoint file
+    name:_model(),
     path:str,            # .onnx file to write
     size:str='480x640',  # HEIGHTxWIDTH in pixels; any: every multiple of 16
     tail:str='plain',    # plain: disparity in px; none: the maps that it is read from
@@ -186,11 +189,10 @@ def stereo_import(
     "Turn a published checkpoint into one of this library"
     with one_line('stereo_import', 'more memory', (ValueError,OSError,RuntimeError)): zoo.import_file(path, o, network)
 
-
 # %% ../nbs/89_commands.ipynb #cb5ba48d
 @call_parse
 def stereo_bench(
-    names:Param("networks: shipped weights, checkpoints, or such as madis:size=tiny", str, nargs='+'),
+    names:Param("networks: as for stereo_predict --model, or such as madis:size=tiny", parse_model, nargs='+'),
     engine:Param("engines, see list_engines()", str, nargs='+')=('folded',),
     size:Param("HEIGHTxWIDTH in pixels", str, nargs='+')=('540x960',),
     threads:Param("CPU threads", int, nargs='+')=(2,),

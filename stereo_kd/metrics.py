@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['disparity_error', 'epe', 'bad', 'd1', 'bad1', 'bad2', 'bad3', 'near_jumps', 'metric_names', 'image_sums', 'Meter',
-           'final_disparity', 'PooledMetric', 'pooled_metrics']
+           'final_disparity', 'PooledMetric', 'pooled_metrics', 'MeanColumn', 'drop_columns', 'add_columns']
 
 # %% ../nbs/01_metrics.ipynb #0733614d
 import torch
@@ -183,6 +183,7 @@ def final_disparity(
 # %% ../nbs/01_metrics.ipynb #99a3429b
 class PooledMetric(Metric):
     "One key of `Meter.result()` as a fastai metric; expects `learn.yb=(disp, valid)`"
+    lower_is_better = True
     def __init__(self,
         key:str, # one of `metric_names()`
     ):
@@ -203,3 +204,41 @@ def pooled_metrics(
 ) -> list: # of `PooledMetric`, for `Learner(metrics=...)`
     "Metrics for a fastai `Learner`, named by their keys"
     return [PooledMetric(k) for k in keys]
+
+# %% ../nbs/01_metrics.ipynb #c5dddafb
+class MeanColumn(Metric):
+    "A mean that a callback keeps, as a column of fastai's table"
+    lower_is_better = True
+    def __init__(self,
+        callback, # in a `Learner`; its `means` is a dict of numbers, over the training epoch so far
+        key:str,  # one of them
+    ): self.callback,self.learn,self.key = callback,callback.learn,key
+    def reset(self): "The callback does that"
+    def accumulate(self, learn): "The callback does that"
+    @property
+    def value(self):
+        in_valid = self.learn.recorder.train_metrics and not self.learn.training
+        return float('nan') if in_valid else self.callback.means[self.key]
+    @property
+    def name(self): return self.key
+
+# %% ../nbs/01_metrics.ipynb #a98c0cb4
+def drop_columns(
+    callback, # in a `Learner`
+):
+    "Take the columns of a callback away, and those of callbacks that have gone"
+    learn = callback.learn
+    others = [c for c in learn.cbs if c is not callback]
+    learn.metrics = [m for m in learn.metrics if not isinstance(m, MeanColumn) or m.callback in others]
+
+def add_columns(
+    callback, # in a `Learner`
+    keys,     # of its `means`
+):
+    "Show the means of a callback in fastai's table; for `before_fit`"
+    drop_columns(callback)
+    learn = callback.learn
+    if learn.lock.locked(): return # `validate` and `get_preds` hold it: nothing is trained in them
+    if twice := {m.name for m in learn.metrics}.intersection(keys):
+        raise ValueError(f"two columns of the history are called {', '.join(sorted(twice))}")
+    learn.metrics = [*learn.metrics, *(MeanColumn(callback, k) for k in keys)]

@@ -16,7 +16,8 @@ from stereo_kd.models.base import get_map, StereoNet, StereoOutput
 from stereo_kd.models.vit import attention_distance, random_visible
 from stereo_kd.models.madis import load_pretrained, MaDis
 from stereo_kd.models.import_weights import import_weights
-from stereo_kd.models.zoo import create_like, create_model, list_models, load_model, read_card, save_model, shipped
+from stereo_kd.models.zoo import create_like, create_model, list_models, load_model, read_card, register_model
+from stereo_kd.models.zoo import from_hub, push_to_hub, save_model, shipped
 from stereo_kd.losses.supervised import bin_cross_entropy, SupervisedLoss
 from stereo_kd.losses.response import ResponseLoss, tempered_ce, tempered_kl, tempered_l1
 from stereo_kd.losses.feature import AdaptedLoss, cosine_distance, FeatureLoss, MapLoss
@@ -26,7 +27,7 @@ from stereo_kd.losses.cost_volume import OutputsLoss, volume_kl
 from stereo_kd.losses.disparity import DisparityLoss
 from stereo_kd.losses.laplacian import laplace_scores, LaplacianLoss, LaplaceResponseLoss
 from stereo_kd.losses.reconstruction import reconstruction_image, ReconstructionLoss
-from stereo_kd.prune.loop import below, prune_loop, prune_step, ratio_for, recalibrate
+from stereo_kd.prune.loop import below, prune_loop, prune_step, ratio_below, ratio_for, recalibrate
 from stereo_kd.prune.callback import PruneCallback
 from stereo_kd.train.cache import CachedTeacher
 from stereo_kd.train.ema_mim import EMACallback, MaskCallback

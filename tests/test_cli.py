@@ -3,6 +3,7 @@ import argparse, gc, os, re, sys
 from contextlib import contextmanager, suppress
 from fastcore.script import Param
 from importlib import import_module
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 import subprocess, tempfile
 from contextlib import redirect_stderr
@@ -54,6 +55,28 @@ def test_size_strings():
     check_threads(2)
     check_threads(None)
     for wrong in (0, -1, 1_000_000): test_fail(lambda: check_threads(wrong), contains=f'on this machine, got {wrong}')
+
+def test_a_module_on_the_command_line_is_imported_once():
+    import builtins
+    from tempfile import TemporaryDirectory
+    from unittest.mock import patch
+    builtins.imported = []
+    try:
+        with TemporaryDirectory() as d,patch.object(sys, 'path', [d, *sys.path]):
+            (Path(d)/'own.py').write_text("import builtins\nbuiltins.imported.append(__name__)")
+            (Path(d)/'pack_of_tests').mkdir()
+            (Path(d)/'pack_of_tests'/'nets.py').write_text("import builtins\nbuiltins.imported.append(__name__)")
+            for text,name in (
+                ('dtpnet','dtpnet'), ('a/b.safetensors','a/b.safetensors'), ('madis:size=tiny','madis:size=tiny'),
+                ('hub:me/net','hub:me/net'), (r'C:\a.safetensors',r'C:\a.safetensors'),
+                (f'{d}/own.py:x.safetensors','x.safetensors'), (f'{d}/own.py:own:width=4','own:width=4'),
+                ('pack_of_tests.nets:own','own')): test_eq(parse_model(text), name)
+            test_eq(builtins.imported, ['own','pack_of_tests.nets'])
+            test_fail(lambda: parse_model(f'{d}/none.py:x'), exc=argparse.ArgumentTypeError, contains='cannot import')
+            test_fail(lambda: parse_model('no_such.module:x'), exc=argparse.ArgumentTypeError, contains='no_such')
+            (Path(d)/'bad.py').write_text("1/0")
+            for _ in range(2): test_fail(lambda: parse_model(f'{d}/bad.py:x'), exc=ZeroDivisionError)
+    finally: del builtins.imported
 
 def test_a_command_ends_with_one_line():
     from contextlib import redirect_stderr

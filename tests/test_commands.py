@@ -1,7 +1,7 @@
 # Generated from nbs/89_commands.ipynb; edit the notebook, not this file
 import math, sys
 from fastcore.script import Param, call_parse
-from stereo_kd.cli import DEFAULT_MODEL, Dash, Late, Maybe, one_line, parse_scale, parse_size
+from stereo_kd.cli import DEFAULT_MODEL, Dash, Late, Maybe, one_line, parse_model, parse_scale, parse_size
 import os, subprocess, tempfile
 import numpy as np
 from contextlib import redirect_stderr, redirect_stdout
@@ -176,6 +176,49 @@ def test_every_command_ends_with_one_line():
         with patch.object(commands, module, SimpleNamespace(**{function: refuse}, Look=lambda *a: a)), redirect_stderr(StringIO()) as said:
             test_fail(lambda: command(*args), exc=SystemExit, contains=f'{command.__name__}: a.png is damaged')
         test_eq(said.getvalue(), f'{command.__name__}: a.png is damaged\n')
+
+def test_own_networks_are_known_to_commands():
+    from stereo_kd.commands import stereo_bench, stereo_predict
+    from stereo_kd.models.zoo import create_model, models, save_model
+    own = '''from torch import nn
+from stereo_kd.models.base import StereoNet
+from stereo_kd.models.cost_volume import correlation_volume
+from stereo_kd.models.zoo import register_model
+
+class Own(StereoNet):
+    def __init__(self, max_disp=48, width=4):
+        super().__init__(max_disp)
+        self.conv,self.score = nn.Conv2d(3, width, 4, 4),nn.Conv2d(max_disp//4, max_disp//4, 1)
+    def features(self, image, extras): return [self.conv(image)]
+    def cost_volume(self, left, right, extras): return correlation_volume(left[-1], right[-1], self.max_disp//4)
+    def aggregation(self, volume, left, right, extras, all_outputs): return [self.score(volume)]
+
+register_model('own_of_test', Own)
+'''
+    def run(command, *args):
+        parsed = vars(anno_parser(command).parse_args([*map(str, args)]))
+        for k in ('pdb','xtra'): parsed.pop(k)
+        with redirect_stdout(StringIO()) as said: command(**parsed)
+        return said.getvalue()
+    try:
+        with tempfile.TemporaryDirectory() as d:
+            d = Path(d)
+            (d/'my_nets.py').write_text(own)
+            image = Image.fromarray(np.random.default_rng(0).integers(0, 255, (48,64,3), dtype=np.uint8))
+            for v in ('left','right'): image.save(d/f'{v}.png')
+            table = run(stereo_bench, f'{d}/my_nets.py:own_of_test:width=8', 'dtpnet_lite', '--size', '48x64', '--rounds', 1)
+            assert 'own_of_test' in table and 'dtpnet_lite' in table
+            save_model(create_model('own_of_test', width=6), d/'own.safetensors')
+            del models['own_of_test'] # as in a process that has not seen it
+            with redirect_stderr(StringIO()) as said:
+                pair = (d/'left.png', d/'right.png', '-o', d/'o.npy', '--no-check')
+                test_fail(lambda: run(stereo_predict, *pair, '--model', d/'own.safetensors'), exc=SystemExit)
+            assert 'my_nets.py:' in said.getvalue(), said.getvalue()
+            sys.modules.pop(str((d/'my_nets.py').resolve()))
+            named = f"{d/'my_nets.py'}:{d/'own.safetensors'}"
+            run(stereo_predict, *pair, '--model', named)
+            test_eq(np.load(d/'o.npy').shape, (48,64))
+    finally: models.pop('own_of_test', None)
 
 @pytest.mark.serial
 def test_help_imports_no_torch():

@@ -3,18 +3,22 @@ import matplotlib.pyplot as plt
 import torch
 from fastai.data.core import DataLoaders
 from fastai.data.load import DataLoader
-from fastai.torch_core import default_device
+from fastai.torch_core import default_device, TensorImage, TensorImageBase
 from fastcore.basics import patch
-from stereo_kd.core import denormalize
+from fastcore.foundation import L
+from stereo_kd.core import denormalize, normalize
 from stereo_kd.data.eth3d import eth3d
 from stereo_kd.data.files import stack_items, PairFiles
 from stereo_kd.data.folder import folder
+from stereo_kd.data.io import read_image
 from stereo_kd.data.kitti import kitti2012, kitti2015
 from stereo_kd.data.middlebury import middlebury
 from stereo_kd.data.sceneflow import sceneflow
 from stereo_kd.data.scenes import keep_scenes, ScenePairs
 from stereo_kd.data.synthetic import SyntheticPairs
 from stereo_kd.data.transforms import augment, Augmented
+from stereo_kd.metrics import epe, final_disparity
+from torch import Tensor
 import tempfile, warnings
 import numpy as np
 from fastcore.test import *
@@ -75,9 +79,9 @@ def test_scenes_are_made_or_kept():
     test_eq([tuple(t.shape) for t in made.train.one_batch()], [(1,3,24,48)]*2+[(1,24,48)]*2)
     first = lefts(made, 0)
     assert all((x-y).abs().mean()>.01 for x in first for y in lefts(made, 1))
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as place:
         for _ in range(2): # the second time they are there
-            kept = StereoDataLoaders.from_scenes(folder=folder, **kw)
+            kept = StereoDataLoaders.from_scenes(folder=place, **kw)
             one,two = lefts(kept, 0),lefts(kept, 1)
             close = [min(range(3), key=lambda k: (x-first[k]).abs().mean()) for x in one]
             test_eq(sorted(close), [0,1,2]) # the same pairs in another order
@@ -85,8 +89,8 @@ def test_scenes_are_made_or_kept():
         like = lambda x,y: torch.corrcoef(torch.stack([x.flatten(),y.flatten()]))[0,1]
         again = [max(like(x, y) for y in one) for x in two]
         assert all(.8<a<.9999 for a in again), again # the same scenes, photographed anew
-        fewer = StereoDataLoaders.from_scenes(folder=folder, **kw|dict(n_train=2))
-        test_eq([len(fewer.train), len(list(Path(folder).glob('*.pair')))], [2,3])
+        fewer = StereoDataLoaders.from_scenes(folder=place, **kw|dict(n_train=2))
+        test_eq([len(fewer.train), len(list(Path(place).glob('*.pair')))], [2,3])
     test_eq(StereoDataLoaders.sources()['scenes'], StereoDataLoaders.from_scenes)
     mix = Mixed([StereoDataLoaders.from_synthetic(2, 1, (24,48)).train_ds, made.train_ds], (1,1))
     test_eq(mix[0], mix[0])
@@ -179,3 +183,62 @@ def test_show_batch_draws_three_rows():
     StereoDataLoaders.from_synthetic(4, 2, (32,64), bs=2).train.show_batch(max_n=2)
     test_eq(len(plt.gcf().axes), 6)
     plt.close()
+
+def test_loaders_of_other_pairs():
+    dls = StereoDataLoaders.from_synthetic(5, 3, (32,64), bs=2, device='cpu')
+    whole = dls.valid.dataset.batch([0,1,2])
+    chosen = list(dls.test_dl([2,0], with_labels=True))
+    test_eq([len(b) for b in chosen], [4,4])
+    for b,k in zip(chosen, (2,0)):
+        for a,t in zip(b, whole): test_eq(a[0], t[k])
+    test_eq([len(b) for b in dls.test_dl([2,0])], [2,2]) # without their truth, unless it is asked for
+    left,right = whole[0][1],whole[1][1]
+    test_eq([[len(b),b[0][0],b[1][0]] for b in dls.test_dl([(left,right)])], [[2,left,right]])
+    with tempfile.TemporaryDirectory() as d:
+        image = np.random.default_rng(0).integers(0, 255, (20,30,3), dtype=np.uint8)
+        cv2.imwrite(f'{d}/a.png', image)
+        files = dls.test_dl([(f'{d}/a.png',Path(d)/'a.png'), (left,right)])
+        got = [b[0] for b in files]
+    test_eq([tuple(g.shape) for g in got], [(1,3,20,30),(1,3,32,64)])
+    from stereo_kd.core import denormalize
+    test_close(denormalize(got[0][0]).permute(1,2,0), torch.from_numpy(image[...,::-1]/255.).float(), eps=1e-6)
+    test_fail(lambda: list(dls.test_dl([(left,right)], with_labels=True)), contains='pair 0 has 2 parts, expected 4')
+    empty = dls.new_empty()
+    test_eq([len(dl) for dl in empty.loaders], [0,0])
+    test_eq(empty.valid.fresh, dls.valid.fresh)
+
+def test_a_loader_like_another():
+    train = StereoDataLoaders.from_synthetic(5, 3, (32,64), bs=2, device='cpu', seed=4).train
+    train.epoch = 3
+    test_eq(train.new().get_idxs(), train.get_idxs()) # shares epoch, seed and kind
+    test_eq(train.new(shuffle=False, drop_last=False).get_idxs(), [0,1,2,3,4])
+    test_eq([len(train), len(train.new(shuffle=False, drop_last=False))], [2,3])
+    valid = StereoDL(train.dataset, 2, False)
+    test_eq(valid.new(shuffle=False).get_idxs(), [0,1,2,3,4])
+    shuffled = [valid.new(shuffle=True).get_idxs() for _ in range(8)]
+    assert all(sorted(s)==[0,1,2,3,4] for s in shuffled) and len(set(map(tuple, shuffled)))>1
+    test_eq(len(valid.new(train.dataset, bs=5)), 1)
+
+def test_results_show_truth_prediction_and_error():
+    import matplotlib.pyplot as plt
+    dls = StereoDataLoaders.from_synthetic(4, 2, (32,64), bs=2, device='cpu')
+    b = dls.valid.one_batch()
+    pred = b[2]+2
+    dls.valid.show_results(b, pred)
+    axes = np.array(plt.gcf().axes).reshape(4, 2)
+    known = b[3].numpy()
+    for k in range(2):
+        shown = [a.images[0].get_array() for a in axes[:,k]]
+        test_close(shown[2], pred[k].numpy())
+        test_close(np.asarray(shown[3])[known[k]], 2*np.ones(known[k].sum()), eps=1e-4)
+        test_eq(axes[3,k].get_title(), 'EPE 2.00 px')
+    plt.close()
+    x,y,samples,outs = dls.valid.show_results(b, pred, max_n=1, show=False)
+    test_eq([len(x),len(y),len(samples),len(outs)], [1]*4)
+    test_close(outs[0][0], pred[0])
+    test_close(samples[0][1], b[2][0])
+    from stereo_kd.core import denormalize
+    items = dls.valid.decode_batch(b)
+    test_eq(len(items), 2)
+    test_close(items[1][0], denormalize(b[0][1]), eps=1e-6)
+    test_close(items[1][2], b[2][1])

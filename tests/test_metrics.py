@@ -166,6 +166,45 @@ def test_plain_tensors_and_unknown_keys():
     test_eq(metric.name, 'bad2')
     test_fail(lambda: pooled_metrics(['D1']), contains="unknown metric 'D1', choose from epe bad1")
 
+def test_means_of_a_callback_are_columns():
+    import fastai.callback.progress
+    from fastai.basics import Callback
+    from stereo_kd.testing import line_net, pair_loaders
+    class Extra(Callback):
+        run_valid = False
+        def before_fit(self): add_columns(self, ['extra'])
+        def before_train(self): self.means = dict(extra=10.*self.epoch)
+        def after_loss(self): self.means['extra'] += 1
+        def after_fit(self): drop_columns(self)
+    class Stop(Callback):
+        def after_loss(self): raise KeyboardInterrupt
+    def learner():
+        return Learner(pair_loaders(3.), line_net(1.), loss_func=lambda p,d,v: p[0].mean(), lr=0.)
+    def fit(learn, *cbs, epochs=2):
+        with learn.no_bar(),learn.no_logging(): learn.fit(epochs, cbs=list(cbs))
+        return learn.recorder
+    learn = learner()
+    table = fit(learn, Extra())
+    test_eq(table.metric_names, ['epoch','train_loss','valid_loss','extra','time'])
+    n = len(learn.dls.train)
+    test_eq([v[2] for v in table.values], [n,10+n])
+    test_eq(len(learn.metrics), 0)
+    test_fail(lambda: fit(learn, Extra(), Extra()), exc=ValueError, contains='two columns of the history are called extra')
+    test_fail(lambda: fit(learn, Extra(), Stop()), exc=KeyboardInterrupt)
+    fit(learn, Extra()) # the same cell again, after it was interrupted
+    test_eq(len(learn.metrics), 0)
+    learn = learner()
+    learn.recorder.train_metrics = True
+    table = fit(learn, Extra(), epochs=1)
+    row = dict(zip(table.metric_names[1:], table.values[0]))
+    test_eq(row['train_extra'], n)
+    assert row['valid_extra']!=row['valid_extra'] # nan: validation has no such mean
+    learn = learner()
+    learn.add_cb(Extra())
+    with learn.no_logging(),learn.no_bar(): test_eq(len(learn.validate()), 1) # the loss alone: nothing was trained
+    column = MeanColumn(Extra(), 'extra')
+    test_eq(column.name, 'extra')
+
 @pytest.mark.data
 def test_kitti_devkit_figures():
     from stereo_kd.testing import real_data

@@ -1,9 +1,10 @@
 # Generated from nbs/39_models.zoo.ipynb; edit the notebook, not this file
-import json, torch
+import json, re, torch
 from contextlib import contextmanager
 from importlib.metadata import version
 from math import prod
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from safetensors import SafetensorError, safe_open
 from torch import nn, Tensor
 from torch.overrides import TorchFunctionMode
@@ -13,6 +14,7 @@ from stereo_kd.models.dsnet import DSNet
 from stereo_kd.models.dtpnet import DTPnet
 from stereo_kd.models.dtpnet_lite import DTPnetLite
 from stereo_kd.models.gwcnet import gwcnet_g, gwcnet_gc
+from stereo_kd.models.hub import hub_file, hub_upload
 from stereo_kd.models.import_weights import import_weights
 from stereo_kd.models.madis import MaDis
 from stereo_kd.models.psmnet import PSMNet
@@ -146,7 +148,7 @@ def test_cards_that_lie_are_refused():
             says(f'b.safetensors is damaged: {key} must be a', **{key:[1]})
         says('b.safetensors is damaged: weights must be a str, got 3', weights=3)
         for text in ('{"name": "dtp', '['*100_000, '7', ''): says('b.safetensors is damaged', text=text)
-        says("b.safetensors does not describe a raft: unknown model 'raft'", name='raft')
+        says("b.safetensors holds a raft, which is no network of this library; register_model('raft', ...) first", name='raft')
         for args in (dict(stem=16_000), dict(width=10**12), dict(max_disp=48*10**9), dict(hidden=-1), dict(stem=[8]),
                      dict(max_disp='48'), dict(depth=3), dict(name='psmnet'), dict(match=None), dict(stem=float('nan')), dict(stem=[[8]]), dict(stem=dict(a=8))):
             says('card of', args=tiny|args)
@@ -216,6 +218,61 @@ def test_cards_beside_the_files_are_theirs():
         info = read_card(name)
         test_eq((WEIGHTS/f'{name}.md').read_text(), card_text(name, info, info['meta']['note']))
         test_eq(fingerprint(load_model(name)), info['weights'])
+
+def test_own_networks_have_names():
+    from stereo_kd.models.base import StereoNet
+    from stereo_kd.models.cost_volume import correlation_volume
+    class Mine(StereoNet):
+        def __init__(self, max_disp=48, width=4):
+            super().__init__(max_disp)
+            self.conv,self.score = nn.Conv2d(3, width, 4, 4),nn.Conv2d(max_disp//4, max_disp//4, 1)
+        def bins(self): return [self.score]
+        def features(self, image, extras): return [self.conv(image)]
+        def cost_volume(self, left, right, extras): return correlation_volume(left[-1], right[-1], self.max_disp//4)
+        def aggregation(self, volume, left, right, extras, all_outputs): return [self.score(volume)]
+    assert register_model('mine', Mine) is Mine and 'mine' in list_models()
+    try:
+        torch.manual_seed(0)
+        net = create_model('mine', width=6)
+        with tempfile.TemporaryDirectory() as d:
+            save_model(net, f'{d}/mine.safetensors')
+            again = load_model(f'{d}/mine.safetensors')
+            test_eq([type(again),again.card['args']], [Mine,dict(width=6)])
+            test_eq(fingerprint(again), fingerprint(net))
+            del models['mine']
+            test_fail(lambda: load_model(f'{d}/mine.safetensors'), exc=ValueError, contains="register_model('mine'")
+            register_model('mine', lambda **kw: Mine(**kw)) # a notebook cell that is run again
+            test_eq(type(load_model(f'{d}/mine.safetensors')), Mine)
+        test_fail(lambda: register_model('dtpnet', Mine), exc=ValueError, contains='dtpnet is a network of this library')
+        test_fail(lambda: register_model('My Net', Mine), exc=ValueError, contains="got 'My Net'")
+        test_fail(lambda: register_model('mine', 'Mine'), exc=ValueError, contains='must be a class or a function')
+        test_fail(lambda: save_model(Mine(), 'x.safetensors'), exc=ValueError, contains='register_model')
+    finally: models.pop('mine', None)
+
+def test_a_network_goes_to_a_hub_and_comes_back():
+    from stereo_kd.testing import local_hub
+    from unittest.mock import patch
+    torch.manual_seed(0)
+    net,repos = create_model('dtpnet', max_disp=48, stem=8, width=16),{}
+    with local_hub(repos) as address,tempfile.TemporaryDirectory() as d:
+        how = dict(endpoint=address, cache_dir=d)
+        push_to_hub(net, 'me/net', 'A test.', 'Licence: none.', token='hf_test', endpoint=address, epe=1.5)
+        test_eq(sorted(repos['me/net']), ['README.md','model.safetensors'])
+        card = repos['me/net']['README.md'].decode()
+        for words in ('library_name: stereo_kd', '# net\n\nA test.', '| epe | 1.5 |', f'| weights | {fingerprint(net)} |', 'Licence: none.'):
+            assert words in card, words
+        assert LICENCE not in card
+        again = from_hub('me/net', name='dtpnet', **how)
+        for a,b in zip(net.state_dict().values(), again.state_dict().values(), strict=True): test_eq(a, b)
+        test_eq([again.training,again.card['meta']['epe']], [False,1.5])
+        push_to_hub(again, 'me/copy', 'Another.', 'Licence: none.', token='hf_test', endpoint=address)
+        test_eq(from_hub('me/copy', **how).card['meta'], dict(note='Another.', epe=1.5)) # what it scored comes along
+        with patch('huggingface_hub.constants.ENDPOINT', address),patch('huggingface_hub.constants.HF_HUB_CACHE', d):
+            test_eq(read_card('hub:me/net')['name'], 'dtpnet')
+            test_eq(fingerprint(load_model('hub:me/net@main')), fingerprint(net))
+        test_fail(lambda: from_hub('me/net', name='dsnet', **how), exc=ValueError, contains='holds a dtpnet, not a dsnet')
+        repos['me/broken'] = {'model.safetensors':repos['me/net']['model.safetensors'][:-4]}
+        test_fail(lambda: from_hub('me/broken', **how), exc=ValueError, contains='damaged')
 
 def test_published_weights_become_a_checkpoint():
     from stereo_kd.models.import_weights import published

@@ -340,3 +340,25 @@ def test_ratio_for_a_wanted_size():
     test_close(prune_step(once, ratio, step=3, round_to=1, ranking='across')['params']/whole, .6, eps=.02)
     for k,v in net.state_dict().items(): test_eq(v, before[k])
     test_fail(lambda: ratio_for(net, .01, 3), contains='keep=0.01 is out of reach: 3 steps leave at least')
+
+def test_the_smallest_ratio_below_a_budget():
+    make = lambda: create_model('dtpnet', max_disp=48, stem=16, width=32)
+    net = make()
+    before,whole = {k:v.clone() for k,v in net.state_dict().items()},count_params(net)
+    seen = []
+    def measure(net):
+        seen.append(count_params(net))
+        return seen[-1]
+    for steps,of in ((1,'remaining'),(3,'remaining'),(3,'original')):
+        seen.clear()
+        ratio = ratio_below(net, measure, .5*whole, steps, of=of, round_to=1)
+        test_eq(len(seen), 8)
+        def left(r):
+            copy = make()
+            copy.load_state_dict(net.state_dict())
+            return prune_step(copy, r, of, 1, steps)['params']
+        top = .99 if of=='remaining' else .99/steps
+        assert left(ratio)<=.5*whole<left(ratio-top/64), (ratio,left(ratio)/whole) # one halving less is above the budget
+    for k,v in net.state_dict().items(): test_eq(v, before[k])
+    test_eq(ratio_below(net, measure, whole), 0.)
+    test_fail(lambda: ratio_below(net, measure, 10), exc=ValueError, contains='limit=10 is out of reach: 1 steps leave at least')

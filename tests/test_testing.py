@@ -1,10 +1,14 @@
 # Generated from nbs/02_testing.ipynb; edit the notebook, not this file
-import ast, csv, io, json, math, os, posixpath, re, sys
+import ast, base64, csv, hashlib, io, json, math, os, posixpath, re, sys
 from collections import Counter
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from statistics import median
+from threading import Thread
 from typing import NamedTuple
 from unittest import SkipTest
+from urllib.parse import urlsplit
 from fastcore.script import call_parse, store_true
 from safetensors import SafetensorError, safe_open
 from fastcore.test import *
@@ -29,6 +33,20 @@ def test_patches_find_a_shift():
     net = patch_net(StereoNet, correlation_volume)
     disp = net(wide[...,:192], wide[...,16:208]).disparity[-1] # right[x-16] = left[x]
     test_close(disp[...,24:-24], torch.full_like(disp[...,24:-24], 16.), eps=1.)
+
+def test_a_hub_gives_what_it_was_given():
+    from huggingface_hub import HfApi
+    repos = {}
+    with local_hub(repos) as address,TemporaryDirectory() as d:
+        api = HfApi(address, token='hf_test')
+        api.create_repo('me/net')
+        (Path(d)/'a.txt').write_text('one')
+        api.upload_folder(repo_id='me/net', folder_path=d)
+        test_eq([repos,api.list_repo_files('me/net')], [{'me/net':{'a.txt':b'one'}},['a.txt']])
+        got = Path(api.hf_hub_download('me/net', 'a.txt', cache_dir=f'{d}/cache'))
+        test_eq(got.read_text(), 'one')
+    test_eq(hub_answer({}, 'POST', '/api/repos/create', b'{}', '')[0], 401)
+    test_eq(hub_answer({}, 'GET', '/a/b/resolve/main/c', b'', '')[1], {'X-Error-Code':'RepoNotFound'})
 
 def test_doubles_are_what_they_say():
     net,dls = line_net(3.),pair_loaders(5.)

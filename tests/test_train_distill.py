@@ -6,11 +6,14 @@ from fastai.callback.training import GradientAccumulation
 from fastcore.basics import patch
 from torch import nn
 from stereo_kd.train.cache import CachedTeacher
+from stereo_kd.metrics import add_columns, drop_columns
 from stereo_kd.models.base import STAGES
+import tempfile
 import matplotlib.pyplot as plt
 from fastai.basics import Learner, SGD
 from fastai.callback.fp16 import MixedPrecision
 from fastcore.test import *
+from pathlib import Path
 from stereo_kd.testing import line_net, pair_loaders
 from stereo_kd.train.distill import *
 
@@ -42,6 +45,27 @@ def test_it_records_and_does_not_disturb():
     taught = run([cb])
     test_eq(plain.recorder.values[0][:2], taught.recorder.values[0][:2]) # train and valid loss mean the same
     test_close(cb.means['kd'], 16.)
+
+def test_every_term_is_a_column_of_the_table():
+    from fastai.callback.progress import CSVLogger
+    rows = []
+    terms = [
+        Term(lambda s,t,d,v: (s[0]-t[0]).pow(2).mean()),
+        Term(lambda s,t,d,v: (s[0]-t[0]).abs().mean(), name='near', weight=.5)]
+    cb = DistillCallback(line_net(5.), terms)
+    learn = Learner(
+        pair_loaders(3.), line_net(1.), loss_func=lambda p,d,v: (p[0].mean()-d.mean()).pow(2), opt_func=SGD, lr=0.,
+        cbs=cb, metrics=lambda p,d,v: torch.tensor(7.))
+    with learn.no_bar(),tempfile.TemporaryDirectory() as d:
+        learn.path,learn.logger = Path(d),rows.append
+        with learn.no_logging(): test_eq(len(learn.validate()), 2) # before any training
+        learn.fit(1, cbs=CSVLogger())
+        header,values = (Path(d)/'history.csv').read_text().splitlines()
+    test_eq(header.split(',')[-3:], ['kd','near','time'])
+    test_close(rows[-1][-3:-1], [16.,2.], eps=1e-5)
+    test_close([float(v) for v in values.split(',')[-3:-1]], [16.,2.], eps=1e-5)
+    test_eq(len(learn.metrics), 1) # gone after training: `validate` has none of them
+    with learn.no_logging(),learn.no_bar(): test_eq(len(learn.validate()), 2)
 
 def test_it_moves_towards_the_teacher():
     kd = lambda s,t,d,v: (s[0]-t[0]).pow(2).mean()

@@ -6,6 +6,7 @@ from fastai.callback.training import GradientAccumulation
 from fastcore.basics import patch
 from torch import nn
 from stereo_kd.losses.reconstruction import ReconstructionLoss
+from stereo_kd.metrics import add_columns, drop_columns
 from stereo_kd.models.vit import random_visible
 import matplotlib.pyplot as plt
 from fastcore.test import *

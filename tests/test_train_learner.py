@@ -1,16 +1,18 @@
 # Generated from nbs/63_train.learner.ipynb; edit the notebook, not this file
-import time, torch
+import fastai.callback.hook
+import numpy as np, time, torch
 from functools import partial
 from pathlib import Path
-from fastai.basics import Adam, Callback, CancelStepException, L, Learner, Recorder
+from fastai.basics import Adam, Callback, CancelFitException, CancelStepException, L, Learner, Recorder
 from fastai.callback.fp16 import AMPMode, MixedPrecision
 from fastai.callback.schedule import ParamScheduler, combined_cos
+from fastai.callback.tracker import TrackerCallback
 from fastcore.basics import patch
 from torch.nn.modules.batchnorm import _BatchNorm
 from stereo_kd.core import write_csv
 from stereo_kd.losses.laplacian import LaplacianLoss
 from stereo_kd.losses.supervised import SupervisedLoss
-from stereo_kd.metrics import pooled_metrics
+from stereo_kd.metrics import final_disparity, pooled_metrics
 from stereo_kd.models.base import STAGES
 from stereo_kd.models.layers3d import weights_channels_last
 from stereo_kd.train.state import read_state, write_state
@@ -21,6 +23,8 @@ from stereo_kd.data.loaders import StereoDataLoaders
 from stereo_kd.models.base import StereoNet
 from stereo_kd.models.cost_volume import correlation_volume
 from torch import nn
+from unittest import SkipTest
+import pytest
 from stereo_kd.train.learner import *
 
 def test_a_state_of_something_else_is_refused():
@@ -198,6 +202,184 @@ def test_frozen_norm_keeps_its_statistics():
         return {k.split('.')[-1] for k,v in net.state_dict().items() if not torch.equal(v, before[k])}
     test_eq(changed(), {'weight','bias','running_mean','running_var','num_batches_tracked'})
     test_eq(changed(FrozenNormCallback()), {'weight','bias'}) # scale and shift are still trained
+
+def test_fastai_watchers_keep_the_lowest():
+    from fastai.callback.tracker import EarlyStoppingCallback, SaveModelCallback
+    from stereo_kd.train.distill import DistillCallback, Term
+    class Net(StereoNet):
+        def __init__(self):
+            super().__init__(48)
+            self.conv = nn.Conv2d(3, 8, 4, 4)
+            self.score = nn.Conv2d(12, 48, 1)
+        def features(self, image, extras): return [self.conv(image)]
+        def cost_volume(self, left, right, extras): return correlation_volume(left[-1], right[-1], 12)
+        def aggregation(self, volume, left, right, extras, all_outputs): return [self.score(volume)]
+    class Note(Callback):
+        "Values and weights of each epoch"
+        order = Recorder.order+2
+        def before_fit(self): self.seen = []
+        def after_epoch(self): self.seen.append((dict(zip(self.recorder.metric_names[1:], self.recorder.values[-1])), self.model.conv.weight.clone()))
+    def run(monitor, *more):
+        torch.manual_seed(0)
+        dls = StereoDataLoaders.from_synthetic(8, 2, (32,64), bs=4, max_disp=48, device='cpu')
+        far = Term(lambda s,t,d,v: (s.features[0][-1]-t.features[0][-1]).pow(2).mean(), 'features')
+        note = Note()
+        with tempfile.TemporaryDirectory() as d:
+            learn = stereo_learner(dls, Net(), precision='fp32', path=d, cbs=[DistillCallback(Net(), [far]), note])
+            with learn.no_bar(),learn.no_logging(): learn.fit(4, .2, cbs=[SaveModelCallback(monitor), *more])
+        values = [v[monitor] for v,_ in note.seen]
+        best = values.index(min(values))
+        assert learn.model.conv.weight.equal(note.seen[best][1]) and min(values)<max(values)
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        for monitor in ('epe','kd','valid_loss'): run(monitor)
+    stop = EarlyStoppingCallback('epe', min_delta=.5)
+    learn = stereo_learner(StereoDataLoaders.from_synthetic(4, 2, (32,64), bs=2, max_disp=48, device='cpu'), Net(), precision='fp32')
+    with learn.no_bar(),learn.no_logging():
+        learn.fit(1, 0., cbs=stop)
+        learn.fit(1, 0., cbs=stop)
+    test_eq([stop.comp is np.less,stop.min_delta], [True,-.5]) # turned once
+    assert TrackerCallback.order>AdjustCallback.order>Recorder.order
+
+def test_predictions_of_a_learner():
+    class Net(StereoNet):
+        def __init__(self):
+            super().__init__(48)
+            self.conv = nn.Conv2d(3, 8, 4, 4)
+            self.score = nn.Conv2d(12, 48, 1)
+        def features(self, image, extras): return [self.conv(image)]
+        def cost_volume(self, left, right, extras): return correlation_volume(left[-1], right[-1], 12)
+        def aggregation(self, volume, left, right, extras, all_outputs): return [self.score(volume)]
+    torch.manual_seed(0)
+    dls = StereoDataLoaders.from_synthetic(5, 3, (32,64), bs=2, max_disp=48, device='cpu')
+    learn = stereo_learner(dls, Net(), precision='fp32')
+    def asked(pairs):
+        with torch.no_grad(): return learn.model.eval()(*pairs[:2]).disparity[-1]
+    with learn.no_bar():
+        pairs = dls.valid.dataset.batch(range(3))
+        preds,(disp,valid) = learn.get_preds()
+        test_close(preds, asked(pairs), eps=1e-5)
+        test_close(disp, pairs[2])
+        test_eq(valid.tolist(), pairs[3].tolist())
+        preds,_ = learn.get_preds(ds_idx=0) # all five, in their order
+        test_close(preds, asked(dls.train.dataset.batch(range(5))), eps=1e-5)
+        images,preds,_,decoded = learn.get_preds(with_input=True, with_decoded=True)
+        test_close(images[1], pairs[1])
+        test_close(decoded, preds)
+        one = (pairs[0][1],pairs[1][1])
+        for p in learn.predict(one): test_close(p, asked([v[None] for v in one])[0], eps=1e-5)
+        test_close(learn.predict(one, with_input=True)[0][1].min(), torch.tensor(0.), eps=.5) # an image again
+        before = plt.get_fignums()
+        learn.show_results(max_n=2)
+        learn.show_results(ds_idx=0, max_n=1)
+        test_eq(len(plt.get_fignums())-len(before), 2)
+        plt.close('all')
+        with learn.no_logging(): test_eq(len(learn.validate()), 6)
+
+def test_an_exported_learner_predicts_the_same():
+    from fastai.learner import load_learner
+    from stereo_kd.models.zoo import create_model
+    torch.manual_seed(0)
+    dls = StereoDataLoaders.from_synthetic(4, 2, (32,64), bs=2, max_disp=48, device='cpu')
+    net = create_model('dtpnet', max_disp=48, stem=8, width=16)
+    pair = [v[0] for v in dls.valid.one_batch()[:2]]
+    with tempfile.TemporaryDirectory() as d,warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        learn = stereo_learner(dls, net, precision='fp32', path=d)
+        with learn.no_bar(),learn.no_logging():
+            learn.fit(1, 1e-3)
+            learn.export()
+            again = load_learner(learn.path/'export.pkl')
+            with again.no_bar(): test_close(again.predict(pair)[0], learn.predict(pair)[0])
+            test_eq([len(dl.dataset) for dl in again.dls.loaders], [0,0])
+            learn.fit(1, 1e-3) # and this one goes on
+            learn.save('weights')
+            kept = next(net.parameters()).clone()
+            learn.fit(1, 1e-2)
+            assert not next(net.parameters()).equal(kept)
+            learn.load('weights')
+    assert next(net.parameters()).equal(kept)
+
+def test_a_rate_is_found_and_layers_are_listed():
+    class Net(StereoNet):
+        def __init__(self):
+            super().__init__(48)
+            self.conv = nn.Conv2d(3, 8, 4, 4)
+            self.score = nn.Conv2d(12, 48, 1)
+        def features(self, image, extras): return [self.conv(image)]
+        def cost_volume(self, left, right, extras): return correlation_volume(left[-1], right[-1], 12)
+        def aggregation(self, volume, left, right, extras, all_outputs): return [self.score(volume)]
+    torch.manual_seed(0)
+    dls = StereoDataLoaders.from_synthetic(8, 2, (32,64), bs=2, max_disp=48, device='cpu')
+    with tempfile.TemporaryDirectory() as d:
+        learn = stereo_learner(dls, Net(), precision='fp32', path=d)
+        before = learn.model.conv.weight.clone()
+        with learn.no_bar():
+            found = learn.lr_find(num_it=20, show_plot=False)
+            assert 1e-7<found.valley<10 and learn.model.conv.weight.equal(before)
+            class Break(Callback):
+                def after_loss(self):
+                    if self.train_iter==5: self.learn.loss_grad = self.loss_grad*float('nan')
+            with learn.added_cbs(Break()): learn.lr_find(num_it=20, show_plot=False, suggest_funcs=None)
+            test_eq(len(learn.recorder.losses)<=6, True) # the search ends there, without an error
+            assert learn.model.conv.weight.equal(before)
+            text = learn.summary()
+    assert 'Conv2d' in text and f'{sum(p.numel() for p in learn.model.parameters())}' in text.replace(',', '')
+
+def test_tensorboard_with_its_defaults():
+    try: from fastai.callback.tensorboard import TensorBoardCallback
+    except ImportError: raise SkipTest("tensorboard is not installed: pip install 'stereo_kd[tracking]'")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from stereo_kd.train.distill import DistillCallback, Term
+    class Net(StereoNet):
+        def __init__(self):
+            super().__init__(48)
+            self.conv = nn.Conv2d(3, 8, 4, 4)
+            self.score = nn.Conv2d(12, 48, 1)
+        def features(self, image, extras): return [self.conv(image)]
+        def cost_volume(self, left, right, extras): return correlation_volume(left[-1], right[-1], 12)
+        def aggregation(self, volume, left, right, extras, all_outputs): return [self.score(volume)]
+    torch.manual_seed(0)
+    dls = StereoDataLoaders.from_synthetic(4, 2, (32,64), bs=2, max_disp=48, device='cpu')
+    far = Term(lambda s,t,d,v: (s.features[0][-1]-t.features[0][-1]).pow(2).mean(), 'features')
+    with tempfile.TemporaryDirectory() as d:
+        learn = stereo_learner(dls, Net(), precision='bf16', cbs=DistillCallback(Net(), [far]))
+        with learn.no_bar(),learn.no_logging(): learn.fit(2, cbs=TensorBoardCallback(d))
+        events = EventAccumulator(d)
+        events.Reload()
+        test_eq([len(events.Scalars(k)) for k in ('kd','epe','valid_loss')], [2]*3)
+        test_close(events.Scalars('kd')[-1].value, learn.recorder.values[-1][-1], eps=1e-5)
+        test_eq(len(events.Images('Sample results')), 2)
+    plt.close('all')
+
+@pytest.mark.slow
+def test_wandb_with_its_defaults():
+    try: import wandb
+    except ImportError: raise SkipTest("wandb is not installed: pip install 'stereo_kd[tracking]'")
+    from contextlib import redirect_stdout
+    from fastai.callback.wandb import WandbCallback
+    from io import StringIO
+    class Net(StereoNet):
+        def __init__(self):
+            super().__init__(48)
+            self.conv = nn.Conv2d(3, 8, 4, 4)
+            self.score = nn.Conv2d(12, 48, 1)
+        def features(self, image, extras): return [self.conv(image)]
+        def cost_volume(self, left, right, extras): return correlation_volume(left[-1], right[-1], 12)
+        def aggregation(self, volume, left, right, extras, all_outputs): return [self.score(volume)]
+    torch.manual_seed(0)
+    dls = StereoDataLoaders.from_synthetic(4, 3, (32,64), bs=2, max_disp=48, device='cpu')
+    said = StringIO()
+    with tempfile.TemporaryDirectory() as d,redirect_stdout(said):
+        run = wandb.init(mode='offline', dir=d, settings=wandb.Settings(silent=True))
+        learn = stereo_learner(dls, Net(), precision='fp32')
+        with learn.no_bar(),learn.no_logging(): learn.fit(1, cbs=WandbCallback(n_preds=2))
+        summary = dict(run.summary)
+        run.finish()
+    test_close(summary['epe'], learn.recorder.values[-1][2], eps=1e-5)
+    test_eq([summary[k]['count'] for k in ('Inputs','Predictions','Ground_Truth')], [2]*3)
+    assert 'not able' not in said.getvalue()
+    plt.close('all')
 
 def test_callbacks_come_in_their_places():
     from fastai.callback.training import GradientAccumulation

@@ -10,18 +10,22 @@ import matplotlib.pyplot as plt
 import torch
 from fastai.data.core import DataLoaders
 from fastai.data.load import DataLoader
-from fastai.torch_core import default_device
+from fastai.torch_core import default_device, TensorImage, TensorImageBase
 from fastcore.basics import patch
-from ..core import denormalize
+from fastcore.foundation import L
+from ..core import denormalize, normalize
 from .eth3d import eth3d
 from .files import stack_items, PairFiles
 from .folder import folder
+from .io import read_image
 from .kitti import kitti2012, kitti2015
 from .middlebury import middlebury
 from .sceneflow import sceneflow
 from .scenes import keep_scenes, ScenePairs
 from .synthetic import SyntheticPairs
 from .transforms import augment, Augmented
+from ..metrics import epe, final_disparity
+from torch import Tensor
 
 # %% ../../nbs/19_data.loaders.ipynb #b19a3f7c
 class StereoDL(DataLoader):
@@ -33,20 +37,35 @@ class StereoDL(DataLoader):
         train:bool=True,  # a new order (or new pairs) each epoch; the last, smaller batch dropped
         fresh:bool=False, # each epoch goes on where the last one ended (endless synthetic data)
         seed:int=0,       # of the order
+        drop_last:bool=None, # the last, smaller batch of several; as `train` if None
         **kwargs
     ):
         self.train,self.fresh,self.seed,self.epoch = train,fresh,seed,0
-        super().__init__(dataset, bs=bs, drop_last=train and len(dataset)>=bs, **kwargs)
+        drop_last = (train if drop_last is None else drop_last) and len(dataset)>=bs
+        super().__init__(dataset, bs=bs, drop_last=drop_last, **kwargs)
     def get_idxs(self):
         n = len(self.dataset)
         first = self.epoch*n
-        if not self.train: return list(range(n))
+        if not self.train: return self.shuffle_fn(list(range(n))) if self.shuffle else list(range(n))
         if self.fresh: return list(range(first, first+n))
         order = torch.randperm(n, generator=torch.Generator().manual_seed(1_000_003*self.seed+self.epoch))
         return (order+first*getattr(self.dataset, 'endless', False)).tolist()
     def batch_indices(self, i): return self.get_idxs()[i*self.bs:(i+1)*self.bs] # of batch `i` of this epoch
     def create_item(self, i): return i
     def create_batch(self, indices): return self.dataset.batch(indices)
+
+# %% ../../nbs/19_data.loaders.ipynb #781c9834
+@patch
+def new(self:StereoDL,
+    dataset=None, # another one; the same if None
+    cls=None,     # kind of loader; the same if None
+    **kwargs      # what differs; `shuffle=False`: the pairs in their order
+):
+    "A loader like this one"
+    known = dict(train=self.train and kwargs.get('shuffle') is not False, fresh=self.fresh, seed=self.seed)
+    new = DataLoader.new(self, dataset, cls or type(self), **known|kwargs)
+    new.epoch = self.epoch
+    return new
 
 # %% ../../nbs/19_data.loaders.ipynb #e73a74d3
 def _check_mixture(datasets, weights):
@@ -311,3 +330,82 @@ def show_batch(self:StereoDL,
         col[2].set_title(f'{disp[k].max():.0f} px', fontsize=7)
         for ax in col: ax.axis('off')
     fig.tight_layout(pad=.2)
+
+# %% ../../nbs/19_data.loaders.ipynb #a3883a7e
+def _shown(left, disp):
+    "Left views and maps, as fastai shows them"
+    return TensorImage(denormalize(left).clamp(0,1)),TensorImageBase(disp)
+
+@patch
+def decode_batch(self:StereoDL,
+    b,           # maps or images, each (B,...)
+    max_n:int=9, # pairs at most
+    full:bool=True, # as in fastai; there is no half decoding
+) -> L:          # a tuple for each pair, images as RGB in [0,1]
+    "The items of a batch"
+    return L(zip(*(denormalize(t[:max_n]).clamp(0,1) if t.ndim==4 else t[:max_n] for t in b)))
+
+# %% ../../nbs/19_data.loaders.ipynb #0561481e
+def _results_figure(left, disp, valid, pred):
+    "A column for each pair"
+    unknown = torch.tensor(float('nan'))
+    truth,error = torch.where(valid, disp, unknown),torch.where(valid, (pred-disp).abs(), unknown)
+    fig,axes = plt.subplots(4, len(left), figsize=(2.4*len(left),4.8), squeeze=False, dpi=65)
+    for k,col in enumerate(axes.T):
+        top = disp[k].max().clamp(min=1)
+        col[0].imshow(denormalize(left[k]).clamp(0,1).permute(1,2,0))
+        for ax,im in zip(col[1:3], (truth[k],pred[k])): ax.imshow(im, cmap='turbo', vmin=0, vmax=top)
+        col[3].imshow(error[k], cmap='magma', vmin=0, vmax=3)
+        col[1].set_title(f'{top:.0f} px', fontsize=7)
+        col[3].set_title(f'EPE {epe(pred[k], disp[k], valid[k]):.2f} px', fontsize=7)
+        for ax in col: ax.axis('off')
+    fig.tight_layout(pad=.2)
+
+@patch
+def show_results(self:StereoDL,
+    b,             # a batch
+    out,           # what the network said of it: its output, or disparities (B,H,W), px
+    max_n:int=4,   # pairs at most
+    ctxs=None,     # as in fastai; a figure of its own is made
+    show:bool=True,# or return inputs, truth, samples and predictions, as trackers want them
+    **kwargs
+):
+    "Left view, truth, prediction and error of a few pairs"
+    left,_,disp,valid = (t[:max_n].detach().cpu() for t in b)
+    pred = final_disparity(out)[:max_n].detach().float().cpu()
+    if show: return _results_figure(left.float(), disp, valid>0, pred)
+    x,y = _shown(left.float(), disp)
+    return x,y,L(zip(x, y)),L((TensorImageBase(p),) for p in pred)
+
+# %% ../../nbs/19_data.loaders.ipynb #c8fb322d
+class _Listed:
+    "Pairs in a list: images or files, or numbers of pairs of a data set; with their truth or without"
+    def __init__(self, items, source=None, labels=False):
+        self.items,self.source,self.n_maps = list(items),source,4 if labels else 2
+    def __len__(self): return len(self.items)
+    def __getitem__(self, i):
+        item = self.items[i]
+        if isinstance(item, int): item = [t[0] for t in self.source.batch([item])]
+        if len(item)<self.n_maps: raise ValueError(f"pair {i} has {len(item)} parts, expected {self.n_maps}")
+        return *map(_view, item[:2]),*item[2:self.n_maps]
+    def batch(self, indices): return stack_items(self[i] for i in indices)
+
+def _view(image):
+    "A view as networks want it; tensors are so already"
+    if isinstance(image, Tensor): return image
+    return normalize(torch.from_numpy(read_image(image)).permute(2,0,1))
+
+@patch
+def test_dl(self:StereoDataLoaders,
+    items,            # a list of (left, right) or (left, right, disp, valid), or of numbers of validation pairs
+    rm_type_tfms=None,# as in fastai; there are no such transforms
+    with_labels:bool=False, # give their truth too
+    **kwargs          # for `StereoDL`
+) -> StereoDL:        # views are files, or normalised (3,H,W)
+    "A loader of pairs to predict"
+    return self.valid.new(_Listed(items, self.valid.dataset, with_labels), **dict(bs=1)|kwargs)
+
+@patch
+def new_empty(self:StereoDataLoaders):
+    "The same without pairs, for `Learner.export`"
+    return type(self)(*(dl.new(_Listed([])) for dl in self.loaders), path=self.path, device=self.device)

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PRUNABLE', 'MIXING', 'kept_width', 'widths_across', 'trace', 'pruning_groups', 'prune_step', 'silence_channels',
-           'check_pruning', 'recalibrate', 'below', 'prune_loop', 'ratio_for']
+           'check_pruning', 'recalibrate', 'below', 'prune_loop', 'ratio_for', 'ratio_below']
 
 # %% ../../nbs/51_prune.loop.ipynb #2df43558
 import math, torch, torch_pruning as tp
@@ -341,3 +341,28 @@ def ratio_for(
         raise ValueError(
             f"keep={keep} is out of reach: {steps} steps leave at least {tried[best]:.2f} of the parameters")
     return best
+
+# %% ../../nbs/51_prune.loop.ipynb #8401c9de
+def ratio_below(
+    net:nn.Module,        # a `StereoNet`; left as it is
+    measure,              # `measure(net)` -> number, such as milliseconds; asked `tries`+2 times
+    limit:float,          # of that number
+    steps:int=1,          # E
+    tries:int=6,          # halvings of the interval of ratios
+    of:str='remaining',   # or 'original'
+    round_to:int=8,       # see `kept_width`
+    ranking:str='within', # or 'across'
+) -> float:               # r for `prune_loop`; 0 if nothing needs to be cut
+    "The smallest ratio that brings a network below a budget"
+    if measure(net)<=limit: return 0.
+    def cut(ratio):
+        copy = deepcopy(net)
+        prune_step(copy, ratio, of, round_to, steps, ranking=ranking)
+        return measure(copy)
+    low,high = 0.,.99 if of=='remaining' else .99/steps
+    if (least := cut(high))>limit:
+        raise ValueError(f"limit={limit:g} is out of reach: {steps} steps leave at least {least:.4g}")
+    for _ in range(tries):
+        ratio = (low+high)/2
+        low,high = (low,ratio) if cut(ratio)<=limit else (ratio,high)
+    return high

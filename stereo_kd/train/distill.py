@@ -13,6 +13,7 @@ from fastai.callback.training import GradientAccumulation
 from fastcore.basics import patch
 from torch import nn
 from .cache import CachedTeacher
+from ..metrics import add_columns, drop_columns
 from ..models.base import STAGES
 
 # %% ../../nbs/60_train.distill.ipynb #66477921
@@ -86,6 +87,10 @@ def before_fit(self:DistillCallback):
     self.teacher.to(self.dls.device).freeze()
     self.adapters.to(self.dls.device).train()
     self._join()
+    add_columns(self, [t.name for t in self.terms])
+
+@patch
+def after_fit(self:DistillCallback): drop_columns(self)
 
 @patch
 def before_train(self:DistillCallback):
@@ -95,6 +100,7 @@ def before_train(self:DistillCallback):
 @patch
 def _join(self:DistillCallback):
     "Have the optimiser train the adapters too; it may be a new one"
+    if self.opt is None: return # `validate` before any training
     group = self.opt.param_lists[-1]
     for p in self.adapters.parameters():
         if not any(p is q for q in group): group.append(p)

@@ -13,6 +13,7 @@ from fastai.callback.training import GradientAccumulation
 from fastcore.basics import patch
 from torch import nn
 from ..losses.reconstruction import ReconstructionLoss
+from ..metrics import add_columns, drop_columns
 from ..models.vit import random_visible
 
 # %% ../../nbs/59_train.ema_mim.ipynb #7213529c
@@ -35,7 +36,9 @@ class MaskCallback(Callback):
     def before_fit(self):
         if not hasattr(self.model, 'reconstruct'):
             raise ValueError(f"a {type(self.model).__name__} has no tokens to mask and reconstructs nothing")
+        add_columns(self, ['reconstruction'] if self.weight else [])
     def before_train(self): self.total,self.count = 0.,0
+    def after_fit(self): drop_columns(self)
 
 # %% ../../nbs/59_train.ema_mim.ipynb #1da1aed8
 @patch
@@ -123,6 +126,10 @@ def before_fit(self:EMACallback):
         raise ValueError(f"the network has no part {unknown[0]!r}; it has {known}")
     self.teacher,self.updates,self.stepped = deepcopy(self.model).freeze(),0,True
     self.goal = decay_for(self.n_epoch*len(self.dls.train)) if self.decay is None else self.decay
+    add_columns(self, ['pseudo'])
+
+@patch
+def after_fit(self:EMACallback): drop_columns(self)
 
 @patch
 def before_train(self:EMACallback): self.total,self.count = 0.,0

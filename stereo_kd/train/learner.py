@@ -5,21 +5,23 @@
 # %% auto #0
 __all__ = ['ChannelsLastCallback', 'BF16Callback', 'fast_precision', 'OrderCallback', 'StagesCallback', 'FrozenNormCallback',
            'Diverged', 'last_good', 'not_finite', 'DivergenceCallback', 'StateCallback', 'one_cycle', 'constant',
-           'step_decay', 'fit', 'default_loss', 'stereo_learner']
+           'step_decay', 'AdjustCallback', 'fit', 'default_loss', 'stereo_learner']
 
 # %% ../../nbs/63_train.learner.ipynb #577f1078
-import time, torch
+import fastai.callback.hook # `summary`
+import numpy as np, time, torch
 from functools import partial
 from pathlib import Path
-from fastai.basics import Adam, Callback, CancelStepException, L, Learner, Recorder
+from fastai.basics import Adam, Callback, CancelFitException, CancelStepException, L, Learner, Recorder
 from fastai.callback.fp16 import AMPMode, MixedPrecision
 from fastai.callback.schedule import ParamScheduler, combined_cos
+from fastai.callback.tracker import TrackerCallback
 from fastcore.basics import patch
 from torch.nn.modules.batchnorm import _BatchNorm
 from ..core import write_csv
 from ..losses.laplacian import LaplacianLoss
 from ..losses.supervised import SupervisedLoss
-from ..metrics import pooled_metrics
+from ..metrics import final_disparity, pooled_metrics
 from ..models.base import STAGES
 from ..models.layers3d import weights_channels_last
 from .state import read_state, write_state
@@ -67,6 +69,9 @@ class StagesCallback(Callback):
         return max(filter(None, asked), key=STAGES.index)
     def before_batch(self):
         if self.training: self.learn.xb = (*self.xb[:2], self.furthest())
+    def after_batch(self):
+        "`get_preds` wants the disparity, not every map of every pair"
+        if hasattr(self.learn, 'gather_preds'): self.learn.pred = final_disparity(self.pred)
 
 # %% ../../nbs/63_train.learner.ipynb #042104d4
 class FrozenNormCallback(Callback):
@@ -112,6 +117,7 @@ class DivergenceCallback(Callback):
     def before_step(self):
         grads = [p.grad for p in _params(self.opt) if p.grad is not None]
         if torch.stack(torch._foreach_norm(grads)).sum().isfinite(): return
+        if hasattr(self.learn, 'lr_finder'): raise CancelFitException # it looks for the rate that is too high
         self.skipped += 1
         if self.policy=='skip' and self.skipped<=self.limit: raise CancelStepException
         raise Diverged(self._sentence())
@@ -168,11 +174,6 @@ def _row(self:StateCallback):
     "The epoch's numbers: losses, metrics, the mean of each term of a distillation, seconds"
     names = self.recorder.metric_names[:-1] # without the time
     row = dict(zip(names, [self.epoch,*map(float, self.recorder.values[-1])]))
-    for c in self.learn.cbs:
-        means = c.means if 'means' in dir(type(c)) else {}
-        if twice := set(means) & set(row):
-            raise ValueError(f"two columns of the history are called {', '.join(twice)}")
-        row.update(means)
     return row|dict(seconds=round(time.perf_counter()-self.began, 3))
 
 # %% ../../nbs/63_train.learner.ipynb #68f19173
@@ -210,6 +211,24 @@ def step_decay(
 ) -> dict:            # hyper-parameter -> function of progress in [0,1]
     "A learning rate that falls in steps"
     return dict(lr=lambda progress: lr*factor**sum(progress>=a for a in at))
+
+# %% ../../nbs/63_train.learner.ipynb #6052bd06
+def _trackers(cbs, kind): return [c for c in cbs if kind in (k.__name__ for k in type(c).__mro__)]
+
+class AdjustCallback(Callback):
+    "Set up fastai's callbacks for numbers of which less is better, and for pairs"
+    order = Recorder.order+.5 # columns are known, no tracker has begun
+    def before_fit(self):
+        names = [m.name for m in self.learn.metrics if getattr(m, 'lower_is_better', False)]
+        falling = {*names, *(f'{part}_{n}' for n in names for part in ('train','valid'))}
+        for c in self.learn.cbs:
+            if isinstance(c, TrackerCallback) and c.monitor in falling and c.comp is not np.less:
+                c.comp,c.min_delta = np.less,-c.min_delta
+        for c in _trackers(self.learn.cbs, 'TensorBoardCallback'): c.trace_model = False # traces one input
+        for c in _trackers(self.learn.cbs, 'WandbCallback'):
+            if c.log_preds and c.valid_dl is None:
+                n = min(c.n_preds, len(self.dls.valid.dataset))
+                c.valid_dl = self.dls.test_dl(range(n), with_labels=True)
 
 # %% ../../nbs/63_train.learner.ipynb #7ef8e2e9
 def fit(
@@ -264,6 +283,7 @@ def stereo_learner(
     learn = Learner(
         dls, net, loss or default_loss(net), opt_func=opt_func or partial(Adam, sqr_mom=.999), wd=wd,
         metrics=pooled_metrics(), **kwargs,
-        cbs=[StagesCallback(), OrderCallback(seed), DivergenceCallback(divergence, seed=seed), *amp, *L(cbs)])
+        cbs=[StagesCallback(), OrderCallback(seed), DivergenceCallback(divergence, seed=seed), AdjustCallback(),
+             *amp, *L(cbs)])
     learn.schedule = schedule
     return learn
