@@ -32,8 +32,8 @@ setup(
     python_requires='>='+cfg['min_python'],
     install_requires=words('requirements'),
     extras_require=dict(
-        export=words('export_requirements'), docs=words('docs_requirements'), tracking=words('tracking_requirements'),
-        dev=words('dev_requirements')+words('export_requirements')+words('docs_requirements')),
+        **{k: words(f'{k}_requirements') for k in ('export','demo','docs','tracking')},
+        dev=[w for k in ('dev','export','demo','docs') for w in words(f'{k}_requirements')]),
     entry_points=dict(console_scripts=words('console_scripts'), nbdev=[f"{cfg['lib_path']}={cfg['lib_path']}._modidx:d"]),
     cmdclass=dict(build_py=BuildWithSplits),
     zip_safe=False,

@@ -131,6 +131,10 @@ def test_finetune_passes_its_options_on():
     how = dict(steps=500, size=(64,128), lr=3e-4, freeze='features', mix=.5, seed=0)
     test_eq(asked, [(('d','o.safetensors',DEFAULT_MODEL,'folder',where,None,'r'),how)])
 
+def test_demo_ends_with_one_line():
+    with redirect_stderr(StringIO()) as said: test_fail(lambda: stereo_demo(model='none', browser=False), exc=SystemExit)
+    assert said.getvalue().startswith('stereo_demo: ') and said.getvalue().count('\n')==1, said.getvalue()
+
 def test_commands_call_with_their_options():
     from stereo_kd import commands
     def told(module, function, command, line):

@@ -74,7 +74,7 @@ _PAGE = """<!DOCTYPE html>
 html,body{margin:0;height:100%;background:#111;overflow:hidden;font:13px sans-serif;color:#ccc}
 canvas{width:100%;height:100%;display:block;cursor:grab;touch-action:none} p{position:fixed;left:10px;bottom:2px}
 </style></head><body><canvas></canvas>
-<p>COUNT points, DEPTHS m &middot; drag: turn &middot; wheel: nearer &middot; double click: back</p><script>
+<p>COUNT points, DEPTHS &middot; drag: turn &middot; wheel: nearer &middot; double click: back</p><script>
 const bytes = Uint8Array.from(atob("DATA"), c => c.charCodeAt(0)), n = COUNT
 const xyz = new Float32Array(bytes.buffer, 0, 3*n), rgb = bytes.subarray(12*n)
 const view = VIEW // pivot (m), width and height of the picture in focal lengths
@@ -121,6 +121,7 @@ def render_page(
     points:np.ndarray,  # of `point_cloud`
     title:str='points', # of the page
     most:int=300_000,   # points; of more, a random selection is shown
+    unit:str='m',       # of depth
 ) -> str:               # HTML that needs nothing but itself
     "A page with a point cloud and a viewer"
     if not len(points): raise ValueError("there is no point to show: no pixel has a depth below max_depth")
@@ -132,7 +133,7 @@ def render_page(
     view = dict(pivot=float(middle), width=max(width, 1e-3), height=max(height, 1e-3), step=step)
     data = xyz.tobytes()+np.stack([points[k] for k in ('red','green','blue')], 1).tobytes()
     safe = title.translate({ord(c): f'&#{ord(c)};' for c in '<>&"'})
-    parts = dict(TITLE=safe, COUNT=str(len(points)), DEPTHS=f'{near:.3g} to {far:.3g}', VIEWER=_VIEWER,
+    parts = dict(TITLE=safe, COUNT=str(len(points)), DEPTHS=f'{near:.3g} to {far:.3g} {unit}', VIEWER=_VIEWER,
                  VIEW=json.dumps(view), DATA=base64.b64encode(data).decode())
     return re.sub('|'.join(parts), lambda m: parts[m[0]], _PAGE)
 
