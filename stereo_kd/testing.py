@@ -117,8 +117,9 @@ def hub_answer(
     if path=='/api/repos/create':
         asked = json.loads(body)
         name = f"{asked['organization']}/{asked['name']}" if asked.get('organization') else asked['name']
+        status = 409 if name in repos else 200
         repos.setdefault(name, {})
-        return 200,{},json.dumps(dict(url=f'/{name}', name=name, id=name)).encode()
+        return status,{},json.dumps(dict(url=f'/{name}', name=name, id=name)).encode()
     if path=='/api/validate-yaml': return 200,{},b'{"errors": [], "warnings": []}'
     name,rest = ('/'.join(parts[2:4]),parts[4:]) if parts[0]=='api' else ('/'.join(parts[:2]),parts[2:])
     if name not in repos: return 404,{'X-Error-Code':'RepoNotFound'},b'{"error": "Repository not found"}'
