@@ -117,8 +117,9 @@ def hub_answer(
     if path=='/api/repos/create':
         asked = json.loads(body)
         name = f"{asked['organization']}/{asked['name']}" if asked.get('organization') else asked['name']
+        status = 409 if name in repos else 200
         repos.setdefault(name, {})
-        return 200,{},json.dumps(dict(url=f'/{name}', name=name, id=name)).encode()
+        return status,{},json.dumps(dict(url=f'/{name}', name=name, id=name)).encode()
     if path=='/api/validate-yaml': return 200,{},b'{"errors": [], "warnings": []}'
     name,rest = ('/'.join(parts[2:4]),parts[4:]) if parts[0]=='api' else ('/'.join(parts[:2]),parts[2:])
     if name not in repos: return 404,{'X-Error-Code':'RepoNotFound'},b'{"error": "Repository not found"}'
@@ -598,7 +599,7 @@ ROOMS = dict(
     inference='models kernels data.io data.files data.folder',
     adapt='train inference', evaluation='inference data', finetune='train evaluation', deploy='evaluation',
     fuzz='testing adapt finetune deploy', docs='testing', demo='inference data',
-    commands='fuzz', all='adapt finetune deploy fuzz')
+    commands='fuzz demo', all='adapt finetune deploy fuzz')
 
 def may_import(room:str # name of a room
 ) -> set[str]: # rooms and modules

@@ -11,7 +11,9 @@ from stereo_kd.evaluation.evaluate import evaluate_frames, from_network, open_pa
 from stereo_kd.models.zoo import load_model, save_model
 from stereo_kd.train.stages import train_stage
 import numpy as np
+from contextlib import redirect_stdout
 from fastcore.test import *
+from io import StringIO
 from torchvision.utils import save_image
 from unittest import mock
 from stereo_kd.core import denormalize, fingerprint
@@ -45,9 +47,12 @@ def test_fine_tuning_pays_or_is_refused():
         frozen,(a,b,c) = feature_parameters(net),(n.state_dict() for n in (net,held.net,got.net))
         assert all(torch.equal(a[k], b[k]) and not torch.equal(a[k], c[k]) for k in frozen if a[k].dim()>1)
         assert not all(torch.equal(a[k], b[k]) for k,_ in net.named_parameters())
-        with warnings.catch_warnings(record=True) as said, mock.patch.dict(finetune.__globals__, _errors=lambda n,v: dict(epe=1., d1=2.)):
+        def judged_equal(): # an error that does not fall
+            with mock.patch.dict(finetune.__globals__, _errors=lambda n,v: dict(epe=1., d1=2.)):
+                return finetune(net, pairs, d, **kw)
+        with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter('always')
-            worse = finetune(net, pairs, d, **kw)
+            worse = judged_equal()
         assert worse.net is net and not worse.better
         assert 'no better (EPE 1.00 -> 1.00 px, D1 2.00 -> 2.00 % on 2 pairs held out)' in str(said[-1].message), said
         for bad,words in ((dict(steps=0),'steps must be at least 1'), (dict(freeze='head'),"unknown part to freeze 'head'"),
@@ -75,7 +80,9 @@ def test_a_folder_with_truth_is_enough():
             test_fail(call, exc=ValueError, contains='nothing is written')
         assert not out.exists() and (run/'tuned_whole/model.safetensors').exists()
         errors = iter([dict(epe=2., d1=3.),dict(epe=1., d1=2.)])
-        with mock.patch.dict(finetune.__globals__, _errors=lambda n,v: next(errors)): call()
+        said = StringIO()
+        with mock.patch.dict(finetune.__globals__, _errors=lambda n,v: next(errors)), redirect_stdout(said): call()
+        assert 'tuned.safetensors: EPE 2.00 -> 1.00 px, D1 3.00 -> 2.00 % on 1 pairs held out' in said.getvalue()
         card = load_model(out).card['meta']
         test_eq([card[k] for k in ('tuned_from','epe_before','epe_after','d1_after')], ['dtpnet_lite',2.,1.,2.])
         test_eq(fingerprint(load_model(out)), fingerprint(load_model(run/'tuned_whole/model.safetensors')))

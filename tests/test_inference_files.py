@@ -16,7 +16,7 @@ from stereo_kd.inference.image import to_image
 from stereo_kd.inference.points import to_depth, write_page, write_ply
 from stereo_kd.inference.predict import predict
 from stereo_kd.models.zoo import load_model
-import tempfile
+import matplotlib.pyplot as plt, tempfile
 from contextlib import redirect_stderr, redirect_stdout
 from fastcore.test import *
 from io import StringIO
@@ -25,6 +25,7 @@ from types import SimpleNamespace
 from unittest.mock import patch
 from stereo_kd.core import denormalize
 from stereo_kd.data.io import read_disparity, read_pixels
+from stereo_kd.data.synthetic import SyntheticPairs
 from stereo_kd.inference.points import point_cloud
 from stereo_kd.inference.files import *
 
@@ -185,15 +186,17 @@ def test_folders_and_videos():
         test_eq((Video(d/'maps.mp4').count,Video(d/'maps.mp4').fps), (4,20.))
         run(d/'both.avi', None, d/'slow.mp4', fps=5)
         test_eq(Video(d/'slow.mp4').fps, 5.)
-        def some(n): # a video of which a header says four frames
-            source = find_pairs(d/'both.avi')
+        source = find_pairs(d/'both.avi')
+        def some(n): # a video of which the header says four frames
             return source._replace(pairs=iter([halves(f) for f in frames][:n]))
-        with patch.dict(predict_files.__globals__, find_pairs=lambda l,r: some(0)):
-            test_fail(lambda: run(d/'both.avi', None, d/'none.mp4'), exc=ValueError, contains='both.avi has no frame that can')
+        def told(n, out):
+            with patch.dict(predict_files.__globals__, find_pairs=lambda l,r: some(n)), redirect_stderr(StringIO()) as lines:
+                run(d/'both.avi', None, out)
+                return lines.getvalue()
+        test_fail(lambda: told(0, d/'none.mp4'), exc=ValueError, contains='both.avi has no frame that can')
         assert not (d/'none.mp4').exists()
-        with patch.dict(predict_files.__globals__, find_pairs=lambda l,r: some(3)), redirect_stderr(StringIO()) as told:
-            run(d/'both.avi', None, d/'three.mp4')
-        assert 'both.avi: 3 of 4 frames could be read' in told.getvalue() and Video(d/'three.mp4').count==3
+        assert 'both.avi: 3 of 4 frames could be read' in told(3, d/'three.mp4')
+        test_eq(Video(d/'three.mp4').count, 3)
 
 def test_requests_are_refused_before_the_network_runs():
     class Net(nn.Module):
