@@ -300,8 +300,8 @@ def _rectified(rectifier, left, right):
     return [to_image(v) for v in rectifier(*map(_to_numpy, views))]
 
 def _colours(look, disp):
-    "All pictures of a sequence have the range of the first one"
-    return look if look.high else look._replace(**dict(zip(('low','high'), color_range(disp))))
+    "All frames of a video have one range, with room for what comes nearer"
+    return look if look.high else look._replace(low=0., high=1.5*color_range(disp)[1])
 
 def _picture(disp, look):
     picture = color_disparity(disp, look.high, min_disp=look.low)
@@ -341,7 +341,7 @@ def _run_all(net, source, rectifier, outs, look, fps, check, **kwargs):
         for name,pair in _walk(source):
             pair = _rectified(rectifier, *pair)
             maps,seconds = _timed(name*(n>1), net, *pair, check=check and not (source.fps and tally.n), **kwargs)
-            if n>1 or frame: look = _colours(look, maps['disparity'])
+            if frame: look = _colours(look, maps['disparity'])
             _write_all(name, maps, pair[0], outs, look, frame)
             tally.add(maps['disparity'], seconds)
         if not tally.n: raise ValueError(f"{source.files[0]} has no frame that can be read")
