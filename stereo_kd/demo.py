@@ -147,8 +147,8 @@ def serve(
     theme = gradio.themes.Default(font=['sans-serif'], font_mono=['monospace']) # nothing is fetched from elsewhere
     try:
         _,address,_ = page.launch(
-            inline=False, inbrowser=browser, server_name=host, server_port=port or None, quiet=True, theme=theme, share=False,
-            prevent_thread_lock=True, max_file_size='64mb')
+            inline=False, inbrowser=browser, server_name=host, server_port=port or None, quiet=True, theme=theme,
+            share=False, prevent_thread_lock=True, max_file_size='64mb')
     except OSError as e: raise ValueError(f"cannot serve on port {port}: {e}") from e
     print(f'{address}  (Ctrl-C ends it)', flush=True)
     if wait: page.block_thread()
