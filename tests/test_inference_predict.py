@@ -159,12 +159,14 @@ def test_further_maps():
     test_eq(both['confidence'], maps['confidence']) # the network's own
     by_patches = predict(patch_net(StereoNet, correlation_volume), left, right, more='occluded')['occluded']
     assert by_patches[:,:12].mean()>.8 and by_patches[22:38,104:146].mean()>.5 and by_patches[:15,20:].mean()<.1
+    net = load_model('dtpnet_lite') # one that can be sure
     for scale in (1.,2.): # tiles that see enough agree with the whole, at any scale
         tiles = None,(int(60*scale),int(200*scale))
         whole,tiled = (predict(net, left, right, scale, engine='torch', tile=t, more='confidence') for t in tiles)
         test_eq(tiled['confidence'].shape, (60,300))
         off = np.abs(whole['confidence']-tiled['confidence'])
-        assert off[:,:40].max()<.2 and 0<=tiled['confidence'].min()<=tiled['confidence'].max()<=1
+        assert off[:,:40].mean()<.1 and 0<=tiled['confidence'].min()<=tiled['confidence'].max()<=1
+        assert whole['confidence'].max()>.9, (scale, whole['confidence'].max())
     for wrong in ('occlusion',('confidence','depth')):
         test_fail(lambda: predict(net, left, right, more=wrong), exc=ValueError, contains="'occluded'), got '")
     test_eq(check_maps('occluded'), ('occluded',))
