@@ -1152,6 +1152,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                 'stereo_kd.fuzz._write_camera': ('fuzz.html#_write_camera', 'stereo_kd/fuzz.py'),
                                 'stereo_kd.fuzz._write_cameras': ('fuzz.html#_write_cameras', 'stereo_kd/fuzz.py'),
                                 'stereo_kd.fuzz._write_checkpoints': ('fuzz.html#_write_checkpoints', 'stereo_kd/fuzz.py'),
+                                'stereo_kd.fuzz._write_demo': ('fuzz.html#_write_demo', 'stereo_kd/fuzz.py'),
                                 'stereo_kd.fuzz._write_disparities': ('fuzz.html#_write_disparities', 'stereo_kd/fuzz.py'),
                                 'stereo_kd.fuzz._write_eth3d': ('fuzz.html#_write_eth3d', 'stereo_kd/fuzz.py'),
                                 'stereo_kd.fuzz._write_evaluation': ('fuzz.html#_write_evaluation', 'stereo_kd/fuzz.py'),

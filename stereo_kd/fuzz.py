@@ -28,6 +28,7 @@ from safetensors.torch import save_file
 # %% ../nbs/88_fuzz.ipynb #60a17443
 import stereo_kd
 from . import testing
+from .demo import match_files
 from .cli import limit_memory
 from .adapt import PseudoTruth, adapt_files
 from stereo_kd.core import (
@@ -338,6 +339,7 @@ def _write_checkpoints(folder):
 def _(folder, path):
     read_card(path)
     load_model(path)
+    with mock.patch.object(zoo, 'hub_file', lambda *args: path): zoo.from_hub('me/tiny') # as if it had been downloaded
 
 def _write_pretrained(folder):
     save_file(_untrained().state_dict(), folder/'crocov2.safetensors')
@@ -355,6 +357,7 @@ def _(folder, path): load_pretrained(_untrained(), path)
 def _(folder, path):
     with tempfile.TemporaryDirectory() as d: publish(path, 'tiny', 'for tests', d)
 
+# %% ../nbs/88_fuzz.ipynb #397d1fe4
 def _write_published(folder):
     net = create_model('gwcnet_g', max_disp=48, width=4, blocks=(1,1,1,1))
     back = {b:a for a,b in published['gwcnet_g'][1](net).items()}
@@ -468,7 +471,9 @@ def _write_pairs(folder):
 def _(folder, path):
     _read_all(pairs_of_folder(folder))
     _read_all(pairs_of_folder(folder, 'left/{}', 'right/{}', 'disp/{}'))
-    StereoDataLoaders.from_folder(folder, device='cpu').valid.dataset[0]
+    dls = StereoDataLoaders.from_folder(folder, device='cpu')
+    dls.valid.dataset[0]
+    dls.test_dl([(folder/'left/0.png',folder/'right/0.png')]).one_batch()
     open_pairs('folder', folder, n=1)
 
 # %% ../nbs/88_fuzz.ipynb #4737a7e2
@@ -573,6 +578,16 @@ def _(folder, path):
     for frame in Video(folder/'both.avi'): halves(frame)
     with tempfile.TemporaryDirectory() as d:
         predict_files(folder/'both.avi', None, f'{d}/{{}}.npy', tiny_network(), 'cpu', check=False)
+
+def _write_demo(folder):
+    _write_pair(folder)
+    lines = [f'cam{k}=[50 0 32; 0 50 16; 0 0 1]' for k in (0,1)]+['doffs=0','baseline=100','width=64','height=32']
+    (folder/'calib.txt').write_text('\n'.join([*lines,'ndisp=8']))
+
+@target('demo', _write_demo)
+def _(folder, path):
+    files = [f'{folder}/{n}' for n in ('left.png','right.png','tiny.safetensors')]
+    for raw in (False,True): match_files(*files, [f'{folder}/calib.txt'], raw)
 
 # %% ../nbs/88_fuzz.ipynb #1abb11a2
 def _write_evaluation(folder):

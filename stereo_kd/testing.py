@@ -598,7 +598,7 @@ ROOMS = dict(
     losses='models kernels', prune='models', train='losses prune models data',
     inference='models kernels data.io data.files data.folder',
     adapt='train inference', evaluation='inference data', finetune='train evaluation', deploy='evaluation',
-    fuzz='testing adapt finetune deploy', docs='testing', demo='inference data',
+    fuzz='testing adapt finetune deploy demo', docs='testing', demo='inference data',
     commands='fuzz demo', all='adapt finetune deploy fuzz')
 
 def may_import(room:str # name of a room

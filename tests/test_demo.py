@@ -1,4 +1,4 @@
-# Generated from nbs/88_demo.ipynb; edit the notebook, not this file
+# Generated from nbs/87_demo.ipynb; edit the notebook, not this file
 import html, warnings
 from functools import lru_cache
 from typing import NamedTuple
