@@ -2586,6 +2586,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                    'stereo_kd.testing.relink': ('testing.html#relink', 'stereo_kd/testing.py'),
                                    'stereo_kd.testing.results_table': ('testing.html#results_table', 'stereo_kd/testing.py'),
                                    'stereo_kd.testing.room_imports': ('testing.html#room_imports', 'stereo_kd/testing.py'),
+                                   'stereo_kd.testing.score_net': ('testing.html#score_net', 'stereo_kd/testing.py'),
                                    'stereo_kd.testing.shipped_weights': ('testing.html#shipped_weights', 'stereo_kd/testing.py'),
                                    'stereo_kd.testing.split_directives': ('testing.html#split_directives', 'stereo_kd/testing.py'),
                                    'stereo_kd.testing.spread': ('testing.html#spread', 'stereo_kd/testing.py'),

@@ -34,6 +34,17 @@ def test_patches_find_a_shift():
     disp = net(wide[...,:192], wide[...,16:208]).disparity[-1] # right[x-16] = left[x]
     test_close(disp[...,24:-24], torch.full_like(disp[...,24:-24], 16.), eps=1.)
 
+def test_the_smallest_network_learns():
+    import torch
+    from stereo_kd.models.base import StereoNet
+    from stereo_kd.models.cost_volume import correlation_volume
+    torch.manual_seed(0)
+    net,x = score_net(StereoNet, correlation_volume, 4),torch.randn(2,1,3,32,96)
+    out = net(*x)
+    test_eq([out.features[0][-1].shape,out.disparity[-1].shape,net.max_disp], [(1,4,8,24),(1,32,96),48])
+    out.disparity[-1].mean().backward()
+    assert all(p.grad is not None and p.grad.abs().max()>0 for p in net.parameters())
+
 def test_a_hub_gives_what_it_was_given():
     from huggingface_hub import HfApi
     repos = {}

@@ -22,6 +22,7 @@ from fastcore.test import *
 from stereo_kd.data.loaders import StereoDataLoaders
 from stereo_kd.models.base import StereoNet
 from stereo_kd.models.cost_volume import correlation_volume
+from stereo_kd.testing import score_net
 from torch import nn
 from unittest import SkipTest
 import pytest
@@ -122,14 +123,7 @@ def test_divergence_is_stopped_or_skipped():
 def test_a_killed_distillation_ends_the_same():
     from stereo_kd.train.distill import DistillCallback, Term
     from stereo_kd.losses.feature import FeatureLoss
-    class Net(StereoNet):
-        def __init__(self, c):
-            super().__init__(48)
-            self.conv = nn.Conv2d(3, c, 4, 4)
-            self.score = nn.Conv2d(12, 48, 1)
-        def features(self, image, extras): return [self.conv(image)]
-        def cost_volume(self, left, right, extras): return correlation_volume(left[-1], right[-1], 12)
-        def aggregation(self, volume, left, right, extras, all_outputs): return [self.score(volume)]
+    def Net(c): return score_net(StereoNet, correlation_volume, c)
     class Kill(Callback):
         def before_epoch(self):
             if self.epoch==1: raise KeyboardInterrupt
@@ -206,14 +200,7 @@ def test_frozen_norm_keeps_its_statistics():
 def test_fastai_watchers_keep_the_lowest():
     from fastai.callback.tracker import EarlyStoppingCallback, SaveModelCallback
     from stereo_kd.train.distill import DistillCallback, Term
-    class Net(StereoNet):
-        def __init__(self):
-            super().__init__(48)
-            self.conv = nn.Conv2d(3, 8, 4, 4)
-            self.score = nn.Conv2d(12, 48, 1)
-        def features(self, image, extras): return [self.conv(image)]
-        def cost_volume(self, left, right, extras): return correlation_volume(left[-1], right[-1], 12)
-        def aggregation(self, volume, left, right, extras, all_outputs): return [self.score(volume)]
+    def Net(): return score_net(StereoNet, correlation_volume)
     class Note(Callback):
         "Values and weights of each epoch"
         order = Recorder.order+2
@@ -242,14 +229,7 @@ def test_fastai_watchers_keep_the_lowest():
     assert TrackerCallback.order>AdjustCallback.order>Recorder.order
 
 def test_predictions_of_a_learner():
-    class Net(StereoNet):
-        def __init__(self):
-            super().__init__(48)
-            self.conv = nn.Conv2d(3, 8, 4, 4)
-            self.score = nn.Conv2d(12, 48, 1)
-        def features(self, image, extras): return [self.conv(image)]
-        def cost_volume(self, left, right, extras): return correlation_volume(left[-1], right[-1], 12)
-        def aggregation(self, volume, left, right, extras, all_outputs): return [self.score(volume)]
+    def Net(): return score_net(StereoNet, correlation_volume)
     torch.manual_seed(0)
     dls = StereoDataLoaders.from_synthetic(5, 3, (32,64), bs=2, max_disp=48, device='cpu')
     learn = stereo_learner(dls, Net(), precision='fp32')
@@ -301,14 +281,7 @@ def test_an_exported_learner_predicts_the_same():
     assert next(net.parameters()).equal(kept)
 
 def test_a_rate_is_found_and_layers_are_listed():
-    class Net(StereoNet):
-        def __init__(self):
-            super().__init__(48)
-            self.conv = nn.Conv2d(3, 8, 4, 4)
-            self.score = nn.Conv2d(12, 48, 1)
-        def features(self, image, extras): return [self.conv(image)]
-        def cost_volume(self, left, right, extras): return correlation_volume(left[-1], right[-1], 12)
-        def aggregation(self, volume, left, right, extras, all_outputs): return [self.score(volume)]
+    def Net(): return score_net(StereoNet, correlation_volume)
     torch.manual_seed(0)
     dls = StereoDataLoaders.from_synthetic(8, 2, (32,64), bs=2, max_disp=48, device='cpu')
     with tempfile.TemporaryDirectory() as d:
@@ -331,14 +304,7 @@ def test_tensorboard_with_its_defaults():
     except ImportError: raise SkipTest("tensorboard is not installed: pip install 'stereo_kd[tracking]'")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
     from stereo_kd.train.distill import DistillCallback, Term
-    class Net(StereoNet):
-        def __init__(self):
-            super().__init__(48)
-            self.conv = nn.Conv2d(3, 8, 4, 4)
-            self.score = nn.Conv2d(12, 48, 1)
-        def features(self, image, extras): return [self.conv(image)]
-        def cost_volume(self, left, right, extras): return correlation_volume(left[-1], right[-1], 12)
-        def aggregation(self, volume, left, right, extras, all_outputs): return [self.score(volume)]
+    def Net(): return score_net(StereoNet, correlation_volume)
     torch.manual_seed(0)
     dls = StereoDataLoaders.from_synthetic(4, 2, (32,64), bs=2, max_disp=48, device='cpu')
     far = Term(lambda s,t,d,v: (s.features[0][-1]-t.features[0][-1]).pow(2).mean(), 'features')
@@ -359,14 +325,7 @@ def test_wandb_with_its_defaults():
     from contextlib import redirect_stdout
     from fastai.callback.wandb import WandbCallback
     from io import StringIO
-    class Net(StereoNet):
-        def __init__(self):
-            super().__init__(48)
-            self.conv = nn.Conv2d(3, 8, 4, 4)
-            self.score = nn.Conv2d(12, 48, 1)
-        def features(self, image, extras): return [self.conv(image)]
-        def cost_volume(self, left, right, extras): return correlation_volume(left[-1], right[-1], 12)
-        def aggregation(self, volume, left, right, extras, all_outputs): return [self.score(volume)]
+    def Net(): return score_net(StereoNet, correlation_volume)
     torch.manual_seed(0)
     dls = StereoDataLoaders.from_synthetic(4, 3, (32,64), bs=2, max_disp=48, device='cpu')
     said = StringIO()
