@@ -33,7 +33,7 @@ setup(
     install_requires=words('requirements'),
     extras_require=dict(
         **{k: words(f'{k}_requirements') for k in ('export','demo','docs','tracking')},
-        dev=[w for k in ('dev','export','demo','docs') for w in words(f'{k}_requirements')]),
+        dev=[w for k in ('dev','export','demo','docs','tracking') for w in words(f'{k}_requirements')]),
     entry_points=dict(console_scripts=words('console_scripts'), nbdev=[f"{cfg['lib_path']}={cfg['lib_path']}._modidx:d"]),
     cmdclass=dict(build_py=BuildWithSplits),
     zip_safe=False,

@@ -60,7 +60,7 @@ def stereo_predict(
     scale:_fitting()=1.,
     device:_device()=None,
     align:bool=False, # vertical alignment of the right picture first
-    check:bool=True, # tell what is wrong
+    check:bool=True, # off: no look at the pair
     post:_post()='none',
     tile:str=None, # HEIGHTxWIDTH, px: overlapping tiles, for large pairs
     engine:_engine()='auto',

@@ -132,6 +132,7 @@ def test_finetune_passes_its_options_on():
     test_eq(asked, [(('d','o.safetensors',DEFAULT_MODEL,'folder',where,None,'r'),how)])
 
 def test_demo_ends_with_one_line():
+    import stereo_kd.demo # what its imports say to a notebook is theirs
     with redirect_stderr(StringIO()) as said: test_fail(lambda: stereo_demo(model='none', browser=False), exc=SystemExit)
     assert said.getvalue().startswith('stereo_demo: ') and said.getvalue().count('\n')==1, said.getvalue()
 
