@@ -2086,6 +2086,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                                                                                     'stereo_kd/models/import_weights.py'),
                                                  'stereo_kd.models.import_weights.import_weights': ( 'models.import_weights.html#import_weights',
                                                                                                      'stereo_kd/models/import_weights.py'),
+                                                 'stereo_kd.models.import_weights.published_name': ( 'models.import_weights.html#published_name',
+                                                                                                     'stereo_kd/models/import_weights.py'),
                                                  'stereo_kd.models.import_weights.read_published': ( 'models.import_weights.html#read_published',
                                                                                                      'stereo_kd/models/import_weights.py')},
             'stereo_kd.models.layers': { 'stereo_kd.models.layers.BasicBlock': ( 'models.layers.html#basicblock',

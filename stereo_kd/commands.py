@@ -196,7 +196,7 @@ def stereo_export(
 def stereo_import(
     path:str,       # published checkpoint
     o:Dash('output: the same weights as a checkpoint of this library, .safetensors', 'OUT'),
-    network:str='', # psmnet, gwcnet_g, gwcnet_gc, acvnet or mobilestereonet2d
+    network:str='', # psmnet, gwcnet_g, gwcnet_gc, acvnet or mobilestereonet2d; found by the file's names if not given
 ):
     "Turn a published checkpoint into one of this library"
     with one_line('stereo_import', 'more memory', (ValueError,OSError,RuntimeError)): zoo.import_file(path, o, network)

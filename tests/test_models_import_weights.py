@@ -191,6 +191,10 @@ def test_what_does_not_fit_is_named():
         refused('dres0.0.0.weight is (8, 9, 3, 3, 3), the gwcnet_g has (8, 10, 3, 3, 3)',
                 state|{'dres0.0.0.weight':torch.ones(8,9,3,3,3)})
         refused('a.pth: classif3.2.weight is not finite', state|{'classif3.2.weight':state['classif3.2.weight']*torch.nan})
+        torch.save(less, f)
+        test_eq(published_name(f), 'gwcnet_g')
+        torch.save({'a.weight':torch.ones(1)}, f)
+        test_fail(lambda: published_name(f), exc=ValueError, contains='a.pth holds none of the published networks: acvnet')
         refused('no table of tensors: \'epoch\' is a int', state|dict(epoch=3))
         refused('holds a list', [1,2])
         refused('without running code', dict(state_dict=state, args=Path('x'))) # a pickle that asks for a class
@@ -206,3 +210,8 @@ def test_every_tensor_is_used_once():
         assert isinstance(names, Names)
         test_eq(len(set(names.values())), len(names))
         test_eq({k.rpartition('.')[0] for k in net.state_dict()}, set(names.values()))
+        back = {b:a for a,b in names.items()}
+        theirs = {f"{back[k.rpartition('.')[0]]}.{k.rpartition('.')[2]}":v for k,v in net.state_dict().items()}
+        with tempfile.TemporaryDirectory() as d:
+            torch.save(theirs, f'{d}/a.ckpt')
+            test_eq(published_name(f'{d}/a.ckpt'), name)

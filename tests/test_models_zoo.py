@@ -15,7 +15,7 @@ from stereo_kd.models.dtpnet import DTPnet
 from stereo_kd.models.dtpnet_lite import DTPnetLite
 from stereo_kd.models.gwcnet import gwcnet_g, gwcnet_gc
 from stereo_kd.models.hub import hub_file, hub_upload
-from stereo_kd.models.import_weights import import_weights
+from stereo_kd.models.import_weights import import_weights, published_name
 from stereo_kd.models.madis import MaDis
 from stereo_kd.models.psmnet import PSMNet
 from stereo_kd.models.mobilestereonet import MobileStereoNet2D
@@ -284,10 +284,12 @@ def test_published_weights_become_a_checkpoint():
         torch.save(theirs, f'{d}/a.ckpt')
         import_file(f'{d}/a.ckpt', f'{d}/b.safetensors', 'gwcnet_g')
         test_eq(fingerprint(load_model(f'{d}/b.safetensors')), fingerprint(net))
+        import_file(f'{d}/a.ckpt', f'{d}/b.safetensors')
+        test_eq(fingerprint(load_model(f'{d}/b.safetensors')), fingerprint(net))
         for file,out,network,say in (
             ('a.ckpt', 'e.safetensors', 'psmnet', 'is no published psmnet: it lacks feature_extraction.branch1'),
             ('c.ckpt', 'e.safetensors', 'psmnet', 'c.ckpt does not exist'),
-            ('a.ckpt', 'e.safetensors', '', "published weights ''; known: acvnet"),
+            ('a.ckpt', 'e.safetensors', 'dtpnet', "published weights 'dtpnet'; known: acvnet"),
             ('a.ckpt', 'e.pth', 'gwcnet_g', 'must end in .safetensors'), ('a.ckpt', 'a.ckpt', 'gwcnet_g', 'is the input')):
             test_fail(lambda: import_file(f'{d}/{file}', f'{d}/{out}', network), exc=(ValueError,OSError), contains=say)
         test_eq(sorted(p.name for p in Path(d).iterdir()), ['a.ckpt','b.safetensors'])

@@ -25,7 +25,7 @@ from .dtpnet import DTPnet
 from .dtpnet_lite import DTPnetLite
 from .gwcnet import gwcnet_g, gwcnet_gc
 from .hub import hub_file, hub_upload
-from .import_weights import import_weights
+from .import_weights import import_weights, published_name
 from .madis import MaDis
 from .psmnet import PSMNet
 from .mobilestereonet import MobileStereoNet2D
@@ -310,11 +310,12 @@ def from_hub(
 def import_file(
     path,    # published checkpoint
     out,     # .safetensors file to write
-    network, # psmnet, gwcnet_g, gwcnet_gc, acvnet or mobilestereonet2d
+    network='', # psmnet, gwcnet_g, gwcnet_gc, acvnet or mobilestereonet2d; '': the one whose layers the file has
 ):
     "Turn a published checkpoint into one of this library"
     check_output(out, path)
     if Path(out).suffix!='.safetensors': raise ValueError(f"{out}: the output must end in .safetensors")
+    network = network or published_name(path)
     net = import_weights(network, path)
     save_model(net, out, imported=Path(path).name)
     print(f'{out}: {network}, {sum(p.numel() for p in net.parameters())/1e6:.3f} M parameters')
