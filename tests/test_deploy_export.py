@@ -144,13 +144,20 @@ def test_int8_is_near_and_a_bad_one_is_refused():
             scales = {i.name:tuple(i.dims) for i in graph.initializer}
             sizes = [scales[n.input[1]] for n in graph.node if n.op_type=='DequantizeLinear' and n.input[0]==weights[0].name]
             test_eq(sizes, [(weights[0].dims[0],)]) # one scale a channel
+            def largest(graph): return max(abs(onnx.numpy_helper.to_array(i).astype(int)).max() for i in graph.initializer
+                                           if i.data_type==onnx.TensorProto.INT8 and len(i.dims)==4)
+            test_eq(largest(graph), 64) # 7 bits
             test_eq(maker[next(n for n in graph.node if n.op_type=='MatMul').output[0]], 'MatMul') # the volume is float32
+            export_onnx(net, f'{d}/f.onnx', (64,112), 'none', names=[])
+            quantize_onnx(f'{d}/f.onnx', f'{d}/f.onnx', pairs, weight_bits=8)
+            assert 64<largest(onnx.load(f'{d}/f.onnx').graph)<=128
             again = lambda **kw: quantize_onnx(f'{d}/a.onnx', f'{d}/b.onnx', **kw)
+            test_fail(lambda: again(pairs=pairs, weight_bits=6), exc=ValueError, contains='weight_bits must be 7 or 8, got 6')
             test_fail(lambda: again(pairs=pairs), exc=ValueError, contains='a.onnx is int8 already')
             test_fail(lambda: again(pairs=[]), exc=ValueError, contains='a data set without any')
             test_fail(lambda: export_onnx(net, f'{d}/b.onnx', (64,112), 'none', int8=Flat()), exc=ValueError,
                       contains='b.onnx was not written: in onnxruntime it is off by a mean of')
-            test_eq(os.listdir(d), ['a.onnx'])
+            test_eq(sorted(os.listdir(d)), ['a.onnx','f.onnx'])
 
 def test_calibration_pairs_fit_the_graph():
     from stereo_kd.deploy.export import _Calibration, _fit
