@@ -1,5 +1,5 @@
 # Generated from nbs/34_models.madis.ipynb; edit the notebook, not this file
-import torch
+import math, torch
 import torch.nn.functional as F
 from fastcore.basics import patch
 from safetensors import SafetensorError
@@ -44,6 +44,11 @@ def test_place_and_scale():
     test_eq([tuple(laplace.shape),tuple(out.disparity[-1].shape),out.aggregation], [(1,2,40,72),(1,37,70),[]])
     test_eq(out.disparity[-1], laplace[:,0,:37,:70])
     assert laplace[:,0].min()>0 and laplace[:,1].abs().max()<3
+    for n,c in ((48,2.0794415),(96,2.5),(192,2.5)): # log 8, and half below the bound
+        test_close(usual_error(n), c, eps=1e-6)
+        test_close(bounded_scale(torch.tensor(raw_scale(c))), torch.tensor(c), eps=1e-5)
+    test_close(laplace[:,1], torch.full((1,40,72), 2.5), eps=.2) # fresh weights
+    test_close(laplace[:,0], torch.full((1,40,72), 24*.6931472), eps=2.)
     nn.init.zeros_(net.head.last[-1].weight)
     for raw,disp,scale in (((0.,0.),24*.6931472,0.), ((2.,2.),24*2.1269280,6*(1/(1+2.718281828**(-2/3))-.5))):
         net.head.last[-1].bias.data = torch.tensor(raw)
