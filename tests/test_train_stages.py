@@ -339,7 +339,9 @@ def test_a_plan_is_carried_out():
     from unittest import mock
     from fastai.basics import Learner
     from stereo_kd.evaluation.cost import count_params
+    asked = set()
     def loaders(pairs, seed):
+        asked.add((pairs,seed))
         return StereoDataLoaders.from_synthetic(
             4, 2, (32,64), seed=seed, bs=dict(two=2, one=1)[pairs], max_disp=48, device='cpu')
     plan = {
@@ -351,6 +353,7 @@ def test_a_plan_is_carried_out():
     with tempfile.TemporaryDirectory() as d:
         p = Plan(plan, d, loaders, args=dict(dtpnet=dict(max_disp=48, stem=16, width=32)))
         half = p.make('a/half')
+        test_eq(asked, {('two',0),('two',1),('one',2),('two',3),('two',1003),('two',2003)}) # each cut has pairs of its own
         first,left,right,mean = (p.kept(k).state_dict() for k in list(plan)[:4])
         k = next(k for k in first if k.endswith('running_mean'))
         test_eq(first[k], right[k])
@@ -365,8 +368,8 @@ def test_a_plan_is_carried_out():
             test_eq(p.make('a/half').card, half.card)
             longer = plan|{'a/left': plan['a/left']._replace(epochs=3)} # a checkpoint on the way, now deleted
             for changed in (dict(steps=longer), dict(seed=1), dict(recipes=dict(a=dict(weight=2.)))):
-                asked = dict(steps=plan, seed=0, recipes={})|changed
-                other = Plan(asked['steps'], d, loaders, asked['seed'], p.args, asked['recipes'])
+                given = dict(steps=plan, seed=0, recipes={})|changed
+                other = Plan(given['steps'], d, loaders, given['seed'], p.args, given['recipes'])
                 test_fail(lambda: other.make('a/half'), exc=OtherRequest, contains=f'a checkpoint that was made from')
         test_eq(p.way('a/half'), ['a/first','a/left','a/right','a/half'])
         test_eq([p.n_steps(k) for k in plan], [2,4,4,0,6])

@@ -183,7 +183,7 @@ def make(self:Plan, key):
     nets = [self.make(k) for k in begin]
     if len(nets)>1: return average_weights([self.folder/k for k in begin], self.folder/key)
     net,dls = nets[0],self.loaders(s.pairs, self.seed+s.data_seed)
-    if s.prune: net = self._prune(net, dls, key)
+    if s.prune: net = self._prune(net, key)
     return train_stage(
         net, dls, s.epochs, self.folder/key, s.lr, self.seed, frozen_norm=s.frozen_norm, **self._taught(key))
 
@@ -195,10 +195,11 @@ def _taught(self:Plan, key):
     return dict(self.recipes.get(key.split('/')[0], {}), supervision='both', teacher=teacher)
 
 @patch
-def _prune(self:Plan, net, dls, key):
+def _prune(self:Plan, net, key):
     s = self.steps[key]
+    def fresh(k): return self.loaders(s.pairs, self.seed+s.data_seed+1000*k) # pairs that no other step sees
     ratio = ratio_for(net, keep=.5, steps=s.prune)
-    return prune_stages(net, dls, s.prune, self.folder/key, ratio, lr=s.lr/2, seed=self.seed)[-1]
+    return prune_stages(net, fresh, s.prune, self.folder/key, ratio, lr=s.lr/2, seed=self.seed)[-1]
 
 # %% ../../nbs/65_train.stages.ipynb #79f448b8
 @patch
