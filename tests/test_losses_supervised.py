@@ -129,7 +129,7 @@ def test_the_target_of_modes_in_every_mean():
     want = SupervisedLoss(48, target='modes').per_pixel(upsample_scores(s, 48, (18,34)), d, *near)[v].mean()
     test_close(full, want, eps=1e-4)
     assert abs(full-SupervisedLoss(48, at='full')(StereoOutput([[],[],[s],[],{}]), d, v))>1e-3 # of two bins
-    test_eq(loss(torch.where(v, d, 500.), 'full'), full) # what stands where no truth is
+    test_eq(loss(torch.where(v, d, 500.), 'full').item(), full.item()) # what stands where no truth is
     for extras in ({},dict(upsample_weights=z)):
         want = loss(d, 'full', **extras)
         draws = torch.stack([loss(d, 'sampled', **extras).detach() for _ in range(200)])
