@@ -77,6 +77,20 @@ def test_engines_upsample_as_learned():
         assert off.mean()<2 if rough else off.max()<1e-3, (name, off.max())
         test_eq(list(out.extras), ['upsample_weights'])
 
+def test_engines_read_the_dominant_mode():
+    torch.manual_seed(0)
+    net = create_model('dtpnet_lite', max_disp=48, reading='mode').eval()
+    x,y = torch.randn(2,1,3,37,70)
+    with torch.no_grad():
+        want = net(x, y).disparity[-1]
+        net.reading = 'mean'
+        assert (net(x, y).disparity[-1]-want).abs().max()>1
+    net.reading = 'mode'
+    for name in set(list_engines())-{'compile'}:
+        e = Engine(net, name)
+        off = (e(x, y).disparity[-1]-want).abs()
+        assert off.median()<2 if e.precision!='fp32' else off.max()<1e-2, (name, off.max())
+
 @pytest.mark.slow
 def test_engines_run_a_transformer():
     torch.manual_seed(0)

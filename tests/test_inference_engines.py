@@ -123,6 +123,8 @@ def test_engines_by_name_are_made_once():
     with mock.patch.object(engines, 'ways', dict(fake=engines.Way(lambda net,before: made.append(net) or 'engine'))):
         net = create_model('dtpnet_lite', max_disp=48)
         test_eq([engines.run_by(net, 'fake'),engines.run_by(net, 'fake'),len(made)], ['engine','engine',1])
+        net.reading = 'mode' # another answer, another engine
+        test_eq([engines.run_by(net, 'fake'),len(made),made[-1].reading], ['engine',2,'mode'])
         assert made[0] is not net and not made[0].training and net.training
         assert engines.run_by(net, 'torch') is net
         assert isinstance(engines.run_by(net), engines.Auto) and engines.run_by(net).net is net

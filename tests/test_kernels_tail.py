@@ -137,6 +137,55 @@ def test_backends_are_chosen_and_refused():
         lambda: fused_tail(torch.zeros(1,12,2,2), 48, (9,8)),
         contains='at most 4 times the map, 8x8, got 9x8')
 
+def test_mode_equals_torch():
+    from stereo_kd.models.regression import dominant_mode, upsample_scores
+    torch.manual_seed(0)
+    for N,D,h,w,size,tau in (
+        (12,48,12,20,(45,77),1.), (48,48,8,17,(32,68),.5), (48,192,3,18,(9,70),1/3), (12,48,1,1,(1,3),2.)):
+        for kind in ('random','grid','steep','one-hot','uniform','extreme'):
+            s = dict(
+                random=lambda: 5*torch.randn(2,N,h,w), grid=lambda: torch.randint(-4, 5, (2,N,h,w))/2.,
+                steep=lambda: 60*(2*torch.rand(2,N,h,w)-1), uniform=lambda: torch.ones(2,N,h,w),
+                extreme=lambda: torch.randn(2,N,h,w).sign()*1e4)
+            s['one-hot'] = lambda: torch.zeros(2,N,h,w).scatter_(1, torch.randint(N, (2,1,h,w)), 50.)
+            x = s[kind]()
+            got = fused_mode(x, D, size, tau)
+            test_close(got, dominant_mode(upsample_scores(x.double(), D, size)/tau), eps=1e-3)
+
+def test_mode_on_threads_compiled_and_without_a_gradient():
+    torch.manual_seed(0)
+    s = torch.randn(2,12,21,9)
+    results,threads = [],torch.get_num_threads()
+    for n in (1,3):
+        torch.set_num_threads(n)
+        results.append(fused_mode(s, 48, (83,35), .5))
+    torch.set_num_threads(threads)
+    test_eq(*results)
+    test_eq(fused_mode(s.bfloat16(), 48, (83,35)), fused_mode(s.bfloat16().float(), 48, (83,35)))
+    test_eq(fused_mode(s.to('meta'), 48, (83,35)).shape, (2,83,35))
+    torch.library.opcheck(torch.ops.stereo_kd.mode.default, (s, 4, 83, 35, .5))
+    watched = s.clone().requires_grad_()
+    for f in (lambda: fused_mode(watched, 48, (84,36)), lambda: fused_cells(watched, 48, reading='mode')):
+        test_fail(f, exc=ValueError, contains='has no gradient on compiled kernels')
+    with torch.no_grad(): test_eq(fused_mode(watched, 48, (84,36)), fused_mode(s, 48, (84,36)))
+    assert asks_gradient(None, watched) and not asks_gradient(s)
+    test_fail(lambda: fused_mode(s, 40, (8,8)), contains='10 or 40 bins for max_disp=40, got 12')
+    test_fail(lambda: fused_mode(s, 48, (85,8)), contains='at most 4 times the map, 84x36, got 85x8')
+
+def test_a_mode_of_what_is_not_finite_is_nan():
+    from stereo_kd.models.regression import convex_tail, disparity_tail
+    torch.manual_seed(0)
+    scores,weights = torch.randn(2,12,6,8),torch.randn(2,144,6,8)
+    for value in (float('nan'),float('inf')):
+        s = scores.clone()
+        s[0,6:8,2,3] = value
+        for tail in (lambda: disparity_tail(s, 48, reading='mode'), lambda: convex_tail(s, weights, 48, reading='mode')):
+            got = tail()
+            with use('torch'): want = tail()
+            test_eq(got.isnan(), want.isnan())
+            assert 0<got.isnan().sum()<200
+            test_close(got.nan_to_num(-1.), want.nan_to_num(-1.), eps=1e-4)
+
 def test_convex_equals_torch():
     from stereo_kd.models.regression import convex_upsample, neighbours, soft_cells
     torch.manual_seed(0)

@@ -30,6 +30,18 @@ def test_sharper_scores_stay_with_one_answer():
     assert 14<soft.min() and soft.max()<20 and (sharp-9.5).abs().max()<.1
     test_close(sharp, StereoNet(48).disparity(scores/.1, (8,12)), eps=1e-5)
 
+def test_dominant_mode_of_the_scores():
+    scores = torch.full((1,12,2,3), -9.)
+    scores[:,2],scores[:,9] = 2.,1.9 # bins 8 to 11 a little better than 36 to 39
+    net = StereoNet(48)
+    mean = net.disparity(scores, (8,12))
+    net.reading = 'mode'
+    mode = net.disparity(scores, (8,12))
+    assert 20<mean.min() and (mode-9.5).abs().max()<.2, (mean, mode)
+    test_eq(mode, disparity_tail(scores, 48, (8,12), reading='mode'))
+    net.reading = 'median'
+    test_fail(lambda: net.disparity(scores, (8,12)), exc=ValueError, contains="unknown reading 'median'; known: mean, mode")
+
 def test_any_size_and_any_stage():
     class Net(StereoNet):
         def features(self, image, extras): return [image[...,::4,::4]]

@@ -6,7 +6,7 @@ from torch import nn
 from stereo_kd.core import pick
 from stereo_kd.models.base import StereoNet
 from stereo_kd.models.cost_volume import cosine_volume
-from stereo_kd.models.regression import expand_bins
+from stereo_kd.models.regression import check_reading, expand_bins
 from stereo_kd.models.layers import ConvBN, FirstBlock, Hourglass2D, make_upsample, MobileV1, MobileV2
 from stereo_kd.models.psmnet import SPP
 from stereo_kd.models.tsnnet import InterlacedVolume

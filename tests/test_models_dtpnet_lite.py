@@ -6,6 +6,7 @@ from torch import nn
 from stereo_kd.models.base import StereoNet
 from stereo_kd.models.cost_volume import cosine_volume
 from stereo_kd.models.layers import ConvBN, make_upsample
+from stereo_kd.models.regression import check_reading
 from fastcore.test import *
 from stereo_kd.evaluation.cost import costs, module_table
 from stereo_kd.core import format_table

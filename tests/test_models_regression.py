@@ -4,7 +4,8 @@ import torch.nn.functional as F
 from functools import partial
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
-from stereo_kd.kernels.tail import backend, fused_cells, fused_convex, fused_tail
+from stereo_kd.core import pick
+from stereo_kd.kernels.tail import asks_gradient, backend, fused_cells, fused_convex, fused_mode, fused_tail
 from fastcore.test import *
 from stereo_kd.kernels.tail import use
 import matplotlib.pyplot as plt
@@ -17,6 +18,44 @@ def test_soft_argmax_between_two_bins():
     test_close(soft_argmax(s), torch.full((1,2,2), 40+p.item()), eps=1e-4)
     test_close(soft_argmax(torch.zeros(1,8,3)), torch.full((1,3), 3.5), eps=1e-6)
     assert soft_argmax(torch.zeros(1,8,3).bfloat16()).dtype==torch.float32
+
+def test_modes_and_what_is_equal():
+    p = torch.tensor([
+        [1.,5,1,4,4,4,1], # 13 of 20 against 7
+        [9,1,2,1,1,1,1],  # the lowest bin is the lower one's
+        [9,1,1,1,2,1,1],  # and so is all of the bottom
+        [4,1,4,1,.5,.5,.5],
+        [2,2,2,2,2,2,2],
+        [1,2,4,3,2,2,1]])
+    test_eq(mode_numbers(p)[:3].tolist(), [[0,0,0,1,1,1,1],[0,0,1,1,1,1,1],[0,0,0,0,1,1,1]])
+    want = torch.tensor([54/13, 1/10, 6/12, 18.5/6.5, 3, 43/15])
+    test_close(dominant_mode(p.log()), want, eps=1e-5)
+    test_close(dominant_mode(p[4:].log()), soft_argmax(p[4:].log()), eps=1e-5) # one mode
+    even = torch.tensor([[1.,4,.5,4,1]]).log()
+    test_close(dominant_mode(even), torch.tensor([(4+1)/5.5]), eps=1e-5) # .5 is the lower one's, which wins by it
+    test_close(dominant_mode(torch.tensor([[0.,4,0,4,0]]).log()), torch.tensor([1.]), eps=1e-5) # equal: the lower
+    nothing = torch.zeros(2,5,3)
+    nothing[1,2,0] = torch.nan
+    test_eq(dominant_mode(nothing).isnan().tolist(), [[False]*3,[True,False,False]])
+    assert dominant_mode(nothing.bfloat16()).dtype==torch.float32
+    test_eq(check_reading('mode'), 'mode')
+    test_fail(lambda: check_reading('median'), exc=ValueError, contains="unknown reading 'median'; known: mean, mode")
+
+def test_mode_gradient():
+    torch.manual_seed(0)
+    s = (2*torch.randn(1,24,6)).double()
+    def read(s): # in double precision, for the differences
+        number = mode_numbers(s)
+        share = torch.zeros_like(s).scatter_add(1, number, s.softmax(1))
+        p = torch.where(number==share.argmax(1, keepdim=True), s.softmax(1), 0)
+        return (p*torch.arange(24)[None,:,None]).sum(1)/p.sum(1)
+    torch.autograd.gradcheck(read, s.requires_grad_(), eps=1e-6)
+    x = s.detach().float().requires_grad_()
+    g = torch.randn(1,6)
+    got, = torch.autograd.grad(dominant_mode(x), x, g)
+    want, = torch.autograd.grad(read(s), s, g.double())
+    test_close(got.double(), want, eps=1e-5)
+    assert (got.abs()<1e-6).sum()>6 and got.abs().max()>.1 # bins of other modes do not count
 
 def test_separable_equals_trilinear():
     s = torch.randn(2,12,5,7, generator=torch.Generator().manual_seed(0))
@@ -51,6 +90,24 @@ def test_tail_gradient_is_exact():
     for name in ('torch',''):
         with use(name): g1, = torch.autograd.grad(disparity_tail(s, 192, rows=2).pow(2).mean(), s)
         test_close(g1/g2.abs().max(), g2/g2.abs().max(), eps=1e-5)
+
+def test_mode_tail_is_exact():
+    g = torch.Generator().manual_seed(0)
+    for n,h,w in ((192,3,5),(48,5,6)):
+        s = 3*torch.randn(2,n,h,w, generator=g)
+        for size in (None,(4*h-3,4*w-1)):
+            want = dominant_mode(upsample_scores(s, 192, size))
+            read = lambda f, **kw: f(2*s, 192, size, 2., reading='mode', **kw)
+            test_close(read(disparity_tail), want, eps=1e-3)
+            test_close(read(plain_tail), want, eps=1e-3)
+            with use('torch'):
+                for rows in (1,4): test_close(read(disparity_tail, rows=rows), want, eps=1e-3)
+        x = s.clone().requires_grad_()
+        g2, = torch.autograd.grad(dominant_mode(upsample_scores(x, 192)).pow(2).mean(), x)
+        g1, = torch.autograd.grad(disparity_tail(x, reading='mode').pow(2).mean(), x)
+        test_close(g1/g2.abs().max(), g2/g2.abs().max(), eps=1e-5)
+    for f in (disparity_tail,plain_tail):
+        test_fail(lambda: f(torch.zeros(1,48,2,2), reading='max'), exc=ValueError, contains="unknown reading 'max'")
 
 def test_tail_never_holds_the_volume():
     from torch.utils._python_dispatch import TorchDispatchMode
@@ -99,6 +156,23 @@ def test_convex_tail_is_the_mean_of_a_mixture():
         own = sharpen_weights(weights, neighbours(cells)[:,9:], tau) # read at 1, they give the same
         test_close(convex_upsample(torch.stack([cells[:,0],0*cells[:,1]], 1), own), F.pixel_shuffle(mean, 4)[:,0], eps=1e-4)
         test_eq(disparity_tail(scores, 48, None, tau, weights=weights), convex_tail(scores, weights, 48, tau=tau))
+
+def test_cells_by_their_dominant_mode():
+    torch.manual_seed(0)
+    s,z = 3*torch.randn(2,12,3,4),torch.randn(2,144,3,4)
+    for tau in (1.,.5):
+        cells = soft_cells(s, 48, tau, 'mode')
+        test_close(cells[:,0], dominant_mode(expand_bins(s, 48)/tau), eps=1e-5)
+        test_eq(cells[:,1], soft_cells(s, 48, tau)[:,1])
+        want = convex_upsample(cells, z, (11,14), tau)
+        test_close(disparity_tail(s, 48, (11,14), tau, weights=z, reading='mode'), want, eps=1e-4)
+        test_close(plain_tail(s, 48, (11,14), tau, z, 'mode'), want, eps=1e-4)
+        x,y = (s.clone().requires_grad_() for _ in 'xy')
+        convex_tail(x, z, 48, None, tau, 'mode').square().mean().backward() # cells by torch, the rest by its kernel
+        convex_upsample(soft_cells(y, 48, tau, 'mode'), z, None, tau).square().mean().backward()
+        test_close(x.grad, y.grad, eps=1e-4)
+    assert (convex_tail(s, z, 48, reading='mode')-convex_tail(s, z, 48)).abs().max()>1
+    test_fail(lambda: convex_tail(s, z, 48, reading='max'), exc=ValueError, contains="unknown reading 'max'")
 
 def test_sampling_equals_enlarging():
     g = torch.Generator().manual_seed(0)

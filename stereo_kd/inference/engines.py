@@ -87,8 +87,9 @@ def _reading(choice, pixels):
 
 # %% ../../nbs/72_inference.engines.ipynb #9ef1f442
 def _weights_mark(net):
-    "Changes with any tensor of a network, and with what is written into it"
-    return [(id(t), 0 if t.is_inference() else t._version) for t in (*net.parameters(),*net.buffers())]
+    "Changes with any tensor of a network, with what is written into it, and with what is read of its scores"
+    read = [(k,getattr(net, k, None)) for k in ('tau','reading')]
+    return read+[(id(t), 0 if t.is_inference() else t._version) for t in (*net.parameters(),*net.buffers())]
 
 class _Memory:
     "Engines of a network with these weights, and choices by size"

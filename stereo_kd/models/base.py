@@ -31,6 +31,7 @@ class StereoNet(nn.Module):
     answer_with = ()            # names of further maps that `disparity` takes
     matching = 'kept'           # may the compared channels be pruned? 'kept', 'free' or 'traced'
     tau = 1.                    # temperature of the softmax that the disparity is read from
+    reading = 'mean'            # what is read of it; or 'mode', see `disparity_tail`
     def __init__(self,
         max_disp:int=192, # disparities 0..max_disp-1 in full-resolution px; a multiple of 48
     ):
@@ -51,7 +52,7 @@ class StereoNet(nn.Module):
         return self.eval().requires_grad_(False)
 
     def disparity(self, scores, size, weights=None):
-        return disparity_tail(scores, self.max_disp, size, self.tau, weights=weights)
+        return disparity_tail(scores, self.max_disp, size, self.tau, weights=weights, reading=self.reading)
 
 # %% ../../nbs/23_models.base.ipynb #3221250f
 @patch

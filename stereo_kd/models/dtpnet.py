@@ -13,7 +13,7 @@ from torch import nn
 from ..core import pick
 from .base import StereoNet
 from .cost_volume import cosine_volume
-from .regression import expand_bins
+from .regression import check_reading, expand_bins
 from .layers import ConvBN, FirstBlock, Hourglass2D, make_upsample, MobileV1, MobileV2
 from .psmnet import SPP
 from .tsnnet import InterlacedVolume
@@ -82,11 +82,13 @@ class DTPnet(StereoNet):
         spp:bool=False,                # spatial pyramid pooling
         hourglasses:int=1,             # in series; 0: none
         upsample:str='bilinear',       # as published, or 'convex'
+        reading:str='mean',            # or 'mode'
     ):
         super().__init__(max_disp)
         if hourglasses<0: raise ValueError(f"hourglasses must be 0 or more, got {hourglasses}")
         n,self.form = max_disp//4,cost_volume
         self.matching,self.tau = pick(FORMS, cost_volume, 'cost volume')
+        self.reading = check_reading(reading)
         self.extract = DTPFeatures(stem, width, blocks, spp=spp)
         c,matches = self.extract.channels,self.form=='correlation'
         if self.form!='c2d': self.match = _compared(self.form, c, match)

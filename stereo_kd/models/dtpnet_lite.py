@@ -13,6 +13,7 @@ from torch import nn
 from .base import StereoNet
 from .cost_volume import cosine_volume
 from .layers import ConvBN, make_upsample
+from .regression import check_reading
 
 # %% ../../nbs/31_models.dtpnet_lite.ipynb #3504b1dc
 class Residual(nn.Module):
@@ -52,9 +53,10 @@ class DTPnetLite(StereoNet):
         mix:int=48,       # channels of volume and left features together, at H/4
         inner:int=64,     # and at H/8
         upsample:str='bilinear', # or 'convex': learned, see `models.regression`
+        reading:str='mean',      # or 'mode': see `models.regression`
     ):
         super().__init__(max_disp)
-        n = max_disp//4
+        n,self.reading = max_disp//4,check_reading(reading)
         self.stem = nn.Sequential(
             ConvBN(3, stem, 3, 2, act=nn.ReLU()), ConvBN(stem, width, 3, 2, act=nn.ReLU()))
         self.fine,self.deep,self.match = Residual(width),Below(width, deep),ConvBN(width, match, 1)
