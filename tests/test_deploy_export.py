@@ -23,6 +23,7 @@ from fastcore.test import *
 from unittest import mock
 from stereo_kd.models.zoo import create_model
 from stereo_kd.prune.loop import prune_step
+from stereo_kd.models.regression import disparity_tail
 import pytest
 from stereo_kd.deploy.export import *
 
@@ -317,6 +318,22 @@ def test_learned_upsampling_is_exported():
                 rows = export_onnx(net, f'{d}/a.onnx', size, tail)
                 assert all(r['max_px']<1e-3 for r in rows), rows
                 test_eq([o.name for o in onnx.load(f'{d}/a.onnx').graph.output], names)
+
+def test_dominant_mode_is_exported():
+    torch.manual_seed(0)
+    for upsample in ('bilinear','convex'):
+        net,size = create_model('dtpnet_lite', max_disp=48, upsample=upsample, reading='mode').eval(),(45,83)
+        if upsample=='convex': nn.init.normal_(net.upsample.out.weight, 0, .5) # no longer bilinear
+        x,y = torch.randn(2,1,3,*size)
+        with torch.no_grad():
+            maps = AnswerMaps(net)(x, y)
+            want = disparity_tail(maps[0], 48, size, net.tau, weights=(*maps[1:],None)[0], reading='mode')
+            test_close(PlainTail(net)(x, y), want, eps=1e-2)
+            assert (want-disparity_tail(maps[0], 48, size, net.tau, weights=(*maps[1:],None)[0])).abs().max()>1
+        with tempfile.TemporaryDirectory() as d:
+            for tail in ('none','plain') if len(installed_runtimes())==2 else ():
+                rows = export_onnx(net, f'{d}/a.onnx', size, tail)
+                assert all(r['max_px']<1e-2 for r in rows), rows
 
 @pytest.mark.slow
 def test_a_transformer_is_exported():

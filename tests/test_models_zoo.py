@@ -2,6 +2,7 @@
 import json, re, torch
 from contextlib import contextmanager
 from importlib.metadata import version
+from inspect import signature
 from math import prod
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,6 +20,7 @@ from stereo_kd.models.import_weights import import_weights, published_name
 from stereo_kd.models.madis import MaDis
 from stereo_kd.models.psmnet import PSMNet
 from stereo_kd.models.mobilestereonet import MobileStereoNet2D
+from stereo_kd.models.regression import check_reading
 from stereo_kd.models.tsnnet import tsnnet_naive, tsnnet_student, tsnnet_teacher
 from stereo_kd.models.widths import apply_widths, widths
 import tempfile, time, torch
@@ -65,6 +67,31 @@ def test_range_of_volumes_is_a_length():
         save_model(create_model('madis', size='tiny', max_disp=48), f'{d}/m.safetensors')
         test_fail(lambda: load_model(f'{d}/m.safetensors', max_disp=96), exc=ValueError, contains='its answers are measured by it')
     test_fail(lambda: load_model('dtpnet', max_disp=100), exc=ValueError, contains='multiple of 48')
+
+def test_either_reading_of_the_same_weights():
+    from stereo_kd.models.regression import disparity_tail
+    torch.manual_seed(0)
+    x,y = torch.randn(2,1,3,32,80)
+    for name in ('dtpnet','dtpnet_lite'):
+        net = create_model(name, max_disp=48, reading='mode', upsample='convex' if name=='dtpnet' else 'bilinear').eval()
+        with torch.no_grad(): out = net(x, y)
+        want = disparity_tail(
+            out.aggregation[-1], 48, (32,80), net.tau, weights=out.extras.get('upsample_weights'), reading='mode')
+        test_eq(out.disparity[-1], want)
+        test_eq(create_like(net).reading, 'mode')
+        with tempfile.TemporaryDirectory() as d:
+            save_model(net, f'{d}/a.safetensors')
+            back,mean = load_model(f'{d}/a.safetensors'),load_model(f'{d}/a.safetensors', reading='mean')
+        with torch.no_grad():
+            test_eq(back(x, y).disparity[-1], want)
+            assert (mean(x, y).disparity[-1]-want).abs().max()>.1
+        test_eq([back.card['args']['reading'],mean.spec['args']['reading'],fingerprint(mean)], ['mode','mean',fingerprint(net)])
+        test_fail(lambda: create_model(name, reading='max'), exc=ValueError, contains="unknown reading 'max'; known: mean, mode")
+    test_eq([load_model('dtpnet_lite_pruned', reading='mode').reading,load_model('dtpnet').reading], ['mode','mean'])
+    test_fail(lambda: load_model('dtpnet', reading='max'), exc=ValueError, contains="unknown reading 'max'; known: mean, mode")
+    test_fail(
+        lambda: load_model('tsnnet_student', reading='mode'), exc=ValueError,
+        contains='reading of tsnnet_student cannot be chosen: a tsnnet_student has one only')
 
 def test_roundtrip_is_exact():
     torch.manual_seed(0)

@@ -68,7 +68,7 @@ def plain_disparity(
 ):                 # disparity (B,H,W), px
     "Disparity from the answer of a network, in operators that every runtime has"
     if type(net).disparity is not StereoNet.disparity: return net.disparity(maps[0], size, *maps[1:])
-    return plain_tail(maps[0], net.max_disp, size, net.tau, *maps[1:])
+    return plain_tail(maps[0], net.max_disp, size, net.tau, *maps[1:], reading=net.reading)
 
 class PlainTail(nn.Module):
     "A network from two images to disparity, in operators that every runtime has"

@@ -11,6 +11,7 @@ __all__ = ['models', 'WEIGHTS', 'LICENCE', 'list_models', 'create_model', 'regis
 import json, re, torch
 from contextlib import contextmanager
 from importlib.metadata import version
+from inspect import signature
 from math import prod
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -29,6 +30,7 @@ from .import_weights import import_weights, published_name
 from .madis import MaDis
 from .psmnet import PSMNet
 from .mobilestereonet import MobileStereoNet2D
+from .regression import check_reading
 from .tsnnet import tsnnet_naive, tsnnet_student, tsnnet_teacher
 from .widths import apply_widths, widths
 
@@ -221,11 +223,19 @@ def _other_range(path, info, max_disp):
             "such as scale='auto'")
     return dict(info, args=args)
 
+def _other_reading(path, info, reading):
+    "The card for another reading, if a network has the choice"
+    check_reading(reading)
+    if 'reading' not in signature(pick(models, info['name'], 'model')).parameters:
+        raise ValueError(f"reading of {Path(path).stem} cannot be chosen: a {info['name']} has one only")
+    return dict(info, args=info['args']|dict(reading=reading))
+
 # %% ../../nbs/39_models.zoo.ipynb #da592a06
 def load_model(
     path_or_name,  # a .safetensors file, a shipped name (see `shipped`), or hub:owner/name
     name:str=None, # the network that is expected; any if None
     max_disp:int=None, # px to search instead of what it was made for, where its weights allow that
+    reading:str=None,  # 'mean' or 'mode' instead of what it was made for, where the network has the choice
 ) -> nn.Module:    # in eval mode, on the CPU
     "The network of a checkpoint, as wide as it was when saved"
     path,info = _find(path_or_name),read_card(path_or_name)
@@ -233,6 +243,7 @@ def load_model(
     with _opened(path) as f:
         shapes = {k:tuple(f.get_slice(k).get_shape()) for k in f.keys()}
         if max_disp is not None: info = _other_range(path, info, max_disp)
+        if reading is not None: info = _other_reading(path, info, reading)
         net = _build(path, info, shapes)
         tensors = {k:f.get_tensor(k) for k in f.keys()}
     try: net.load_state_dict(tensors)
