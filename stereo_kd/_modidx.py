@@ -54,6 +54,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                     'stereo_kd.commands._output': ('commands.html#_output', 'stereo_kd/commands.py'),
                                     'stereo_kd.commands._post': ('commands.html#_post', 'stereo_kd/commands.py'),
                                     'stereo_kd.commands._raw': ('commands.html#_raw', 'stereo_kd/commands.py'),
+                                    'stereo_kd.commands._reading': ('commands.html#_reading', 'stereo_kd/commands.py'),
                                     'stereo_kd.commands._right': ('commands.html#_right', 'stereo_kd/commands.py'),
                                     'stereo_kd.commands._scale': ('commands.html#_scale', 'stereo_kd/commands.py'),
                                     'stereo_kd.commands._sure': ('commands.html#_sure', 'stereo_kd/commands.py'),

@@ -49,6 +49,7 @@ def _model(help='weights by name, a checkpoint, hub:owner/name; of your own netw
 
 def _device(): return Param('cpu, cuda, cuda:1 ...; default: a GPU if there is one', str)
 def _post(): return Param('post-processing: none, filter, left_right (best, slower)', str)
+def _reading(): return Param('what is read of the scores: mean, or mode (sharper outlines, slower)', str)
 
 # %% ../nbs/89_commands.ipynb #0a921244
 @call_parse
@@ -59,11 +60,11 @@ def stereo_predict(
     model:_model()=DEFAULT_MODEL,
     scale:_fitting()=1.,
     device:_device()=None,
-    align:bool=False, # vertical alignment of the right picture first
+    align:bool=False, # align the rows first
     check:bool=True, # off: no look at the pair
     post:_post()='none',
     tile:str=None, # HEIGHTxWIDTH, px: overlapping tiles, for large pairs
-    engine:_engine()='auto',
+    engine:_engine()='auto', reading:_reading()=None,
     raw:bool=False, # .png as KITTI has it (16 bit, x 256)
     depth:bool=False, # m instead of px; .png: 16 bit, mm
     bar:bool=False, # colours: draw the scale
@@ -86,7 +87,7 @@ def stereo_predict(
         look = files.Look(raw, depth, bar, 0., color_max, _camera(calib, camera))
         maps = rectify,confidence,occlusion,fps
         how = dict(check=check, scale=scale, align=align, tile=tile and parse_size(tile))
-        files.predict_files(left, right, o, model, device, look, *maps, engine, post, **how)
+        files.predict_files(left, right, o, model, device, look, *maps, engine, post, reading=reading, **how)
 
 # %% ../nbs/89_commands.ipynb #28850d30
 @call_parse
@@ -107,13 +108,14 @@ def stereo_eval(
     n:int=None, # at most this many frames
     scale:_scale()=1.,
     engine:_engine()='torch',
+    reading:_reading()=None,
     device:_device()=None,
     o:Dash('csv file: a row for each frame and one for the set', 'CSV', required=False)=None,
     submission:str=None, # instead of errors: zip file for the benchmark's server
 ):
     "Errors of a network, of SGBM or of disparity files on a data set"
     where = dict(mask=mask, part=part, edition=edition, resolution=resolution, split=split, n=n)
-    how = dict(max_disp=max_disp, align=align, post=post, scale=scale, device=device, engine=engine)
+    how = dict(max_disp=max_disp, align=align, post=post, scale=scale, device=device, engine=engine, reading=reading)
     if not (folder or sgbm): model = model or DEFAULT_MODEL
     with one_line('stereo_eval', 'a smaller --scale, or fewer frames (--n)'):
         engines.register_engines()

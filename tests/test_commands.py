@@ -29,7 +29,9 @@ def test_predict_command():
     class Net(nn.Module):
         max_disp = 8
         def forward(self, left, right): return SimpleNamespace(disparity=[3+denormalize(left)[:,0]*50])
-    def load(name):
+    read = []
+    def load(name, reading):
+        read.append(reading)
         if name not in ('dtpnet',DEFAULT_MODEL): raise ValueError(f'unknown model {name}')
         return Net()
     def script(*args):
@@ -64,7 +66,8 @@ def test_predict_command():
         code,_,err = script(l, r, '-o', d/'tiled.npy', '--tile', '4x8')
         test_eq((code,err), (0,''))
         test_close(read_disparity(d/'tiled.npy'), want, eps=1e-4)
-        script(l, r, '-o', d/'a.png', '--raw', '--device', 'cpu')
+        script(l, r, '-o', d/'a.png', '--raw', '--device', 'cpu', '--reading', 'mode')
+        test_eq(read[-2:], [None,'mode'])
         test_eq(read_pixels(d/'a.png').dtype, np.uint16)
         script(l, r, '-o', d/'a.png')
         test_eq(read_pixels(d/'a.png').shape, (6,9,3))
@@ -144,13 +147,13 @@ def test_commands_call_with_their_options():
         for k in ('pdb','xtra'): parsed.pop(k)
         with patch.object(commands, module, SimpleNamespace(**{function: lambda *a,**kw: calls.append((a, kw))})): command(**parsed)
         return calls
-    how = dict(max_disp=0, align=False, post='none', scale=1., device=None, engine='torch')
+    how = dict(max_disp=0, align=False, post='none', scale=1., device=None, engine='torch', reading=None)
     where = dict(mask='all', part=None, edition=None, resolution=None, split='', n=None)
     for line,model,folder,out,changed in (
         ('folder d', 'dtpnet', None, None, {}), ('folder d --model x -o r.csv', 'x', None, 'r.csv', {}),
         ('folder d --folder e --o r.csv --n 3 --mask noc', None, 'e', 'r.csv', dict(n=3, mask='noc')),
-        ('folder d --align --post filter --scale .5 --device cuda --engine auto', 'dtpnet', None, None,
-         dict(align=True, post='filter', scale=.5, device='cuda', engine='auto'))):
+        ('folder d --align --post filter --scale .5 --device cuda --engine auto --reading mode', 'dtpnet', None, None,
+         dict(align=True, post='filter', scale=.5, device='cuda', engine='auto', reading='mode'))):
         (args,kw),= told('evaluation', 'evaluate_files', commands.stereo_eval, line)
         test_eq(args, ('folder','d',model,folder,None,{**where, **{k:v for k,v in changed.items() if k in where}},out,None))
         test_eq(kw, {**how, **{k:v for k,v in changed.items() if k in how}})

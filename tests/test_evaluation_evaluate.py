@@ -77,6 +77,9 @@ def test_identity_of_networks_and_engines():
         test_eq(network_name(net), 'dtpnet_small') # the file that ships
         with torch.no_grad(): next(net.parameters()).add_(1)
         test_eq(network_name(net), 'dtpnet') # no longer
+    net.reading = 'mode' # the same weights, read otherwise
+    test_eq(from_network(net).identity, who|dict(weights=fingerprint(net), mode='dominant mode'))
+    net.reading = 'mean'
     test_eq(from_network(net.bfloat16(), True, 'filter', .5).identity, dict(
         network='dtpnet', weights=fingerprint(net), engine='torch', precision='bf16', align=True, post='filter', scale=.5))
 
@@ -335,8 +338,9 @@ def test_command_rows_of_networks_and_sgbm():
             cv2.imwrite(str(Path(d)/view/'a.png'), image)
         write_disparity(Path(d)/'disp'/'a.pfm', np.full((120,200), 9, 'float32'))
         return PairFile(f'{d}/left/a.png', f'{d}/right/a.png')
+    asked = []
     def row_of(d, **kw):
-        loaded = mock.dict(network_name.__globals__, load_model=lambda name: net)
+        loaded = mock.dict(network_name.__globals__, load_model=lambda name, reading: asked.append(reading) or net)
         with contextlib.redirect_stdout(io.StringIO()) as out, loaded:
             evaluate_files('folder', d, None if 'sgbm' in kw else 'net', out=f'{d}/rows.csv', **kw)
         row = list(csv.DictReader(open(f'{d}/rows.csv')))[-1]
@@ -351,6 +355,8 @@ def test_command_rows_of_networks_and_sgbm():
             test_eq([row['align'],row['post']], [str(kw.get('align', False)),kw.get('post', 'none')])
             test_eq(row.get('scale', ''), str(kw['scale']) if 'scale' in kw else '')
             assert fingerprint(net) in said and ('aligned, post left_right' in said)==('align' in kw)
+        row_of(d, reading='mode')
+        test_eq(asked, 4*[None]+['mode'])
         left,right = (read_pixels(v) for v in (f.left,f.right))
         row,epe,said = row_of(d, sgbm='hh')
         test_close(epe, np.abs(sgbm(left, right, 9+16)-9).mean(), eps=1e-6)

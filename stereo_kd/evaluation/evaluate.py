@@ -149,6 +149,7 @@ def from_network(
     if isinstance(net, Tiled): one,own = net.net,own|dict(tile='x'.join(map(str, net.tile)))
     counted = getattr(one, 'counts_as', one)
     weights,(engine,precision) = fingerprint(counted),_runs_on(one)
+    if getattr(counted, 'reading', 'mean')=='mode': own['mode'] = 'dominant mode'
     run = processed if align or post!='none' or scale!=1 else plain
     return Estimator(
         run, network_name(counted, weights), weights, engine, precision, align, post, net, **own)
@@ -480,20 +481,21 @@ def _on_engine(net, engine, pairs, scale):
     with evaluating(net): return run.settle(*images)
 
 # %% ../../nbs/83_evaluation.evaluate.ipynb #4ba30f73
-def _check_options(model, folder, sgbm, max_disp, align, post, scale, device, engine):
+def _check_options(model, folder, sgbm, max_disp, align, post, scale, device, engine, reading):
     if sum(map(bool, (model,folder,sgbm)))>1:
         raise ValueError("pass one of --model, --folder and --sgbm, not several")
     if max_disp and not sgbm: raise ValueError("--max_disp is for --sgbm")
-    if (folder or sgbm) and (scale!=1 or device or engine!='torch'):
-        raise ValueError("--scale, --device and --engine are for networks")
+    if (folder or sgbm) and (scale!=1 or device or engine!='torch' or reading):
+        raise ValueError("--scale, --device, --engine and --reading are for networks")
     if folder and (align or post!='none'): raise ValueError("--align and --post are not for --folder")
 
-def _choose(pairs, model, folder, sgbm, max_disp=0, align=False, post='none', scale=1., device=None, engine='torch'):
+def _choose(pairs, model, folder, sgbm, max_disp=0, align=False, post='none', scale=1., device=None, engine='torch',
+            reading=None):
     "The estimator that the options name"
-    _check_options(model, folder, sgbm, max_disp, align, post, scale, device, engine)
+    _check_options(model, folder, sgbm, max_disp, align, post, scale, device, engine, reading)
     if folder: return from_folder(folder)
     if sgbm: return from_sgbm(sgbm, max_disp, align, post)
-    net = load_model(model).to(device or default_device())
+    net = load_model(model, reading=reading).to(device or default_device())
     return from_network(_on_engine(net, engine, pairs, scale), align, post, scale)
 
 # %% ../../nbs/83_evaluation.evaluate.ipynb #1d790f35
@@ -532,7 +534,7 @@ def evaluate_files(
     where:dict=None,      # which frames, for `open_pairs`: mask, part, edition, resolution, split, n
     out=None,             # csv file: a row for each frame and one for the set
     submission=None,      # instead of errors: zip file for the benchmark's server
-    **how                 # max_disp (of SGBM, px), align, post, scale, device (None: a GPU if any), engine
+    **how                 # max_disp (of SGBM, px), align, post, scale, device (None: a GPU if any), engine, reading
 ):
     "Print the errors of a network, of SGBM or of disparity files on a data set, or write a submission"
     where = where or {}

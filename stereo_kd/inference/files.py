@@ -363,12 +363,13 @@ def predict_files(
     engine:str='auto',# what runs the network, see `predict`
     post:str='none',  # see `predict`
     check:bool=True,  # tell what is wrong with a pair
+    reading:str=None, # 'mean' or 'mode' of the scores, see `load_model`; None: as the network has it
     **kwargs,         # of `predict`: scale, align, tile
 ) -> dict:            # maps of the last pair
     "Predict pairs from files and write what the suffixes say"
     device,maps = _device(device),dict(confidence=confidence, occluded=occlusion)
     source,rectifier,look,outs = _request(left, right, out, model, look, rectify, maps)
-    net = model if isinstance(model, nn.Module) else load_model(model)
+    net = model if isinstance(model, nn.Module) else load_model(model, reading=reading)
     net = run_by(net.to(device), engine, kernels=post!='none', expected=len(source.names))
     kwargs |= dict(post=post, more=tuple(k for k in outs if k!='disparity'))
     maps,tally = _run_all(net, source, rectifier, outs, look, fps, check, **kwargs)
