@@ -8,9 +8,10 @@ __all__ = ['torch', 'files', 'middlebury', 'evaluation', 'export', 'speed', 'eng
            'stereo_import', 'stereo_bench', 'stereo_kd_fuzz']
 
 # %% ../nbs/89_commands.ipynb #4d8b3041
-import math, sys
+import math, sys, warnings
 from fastcore.script import Param, call_parse
 from .cli import DEFAULT_MODEL, Dash, Late, Maybe, one_line, parse_model, parse_scale, parse_size
+warnings.filterwarnings('ignore', '`torch.jit.script` is deprecated', FutureWarning) # fastai uses it
 
 
 # %% ../nbs/89_commands.ipynb #f613bd02

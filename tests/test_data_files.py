@@ -91,6 +91,10 @@ def test_masks_take_the_right_file():
             ('noc', dict(disp=d/'occ.pfm'), 'neither a mask'),
             ('all', dict(disp=d/'minus.pfm'), 'minus.pfm has negative disparities (80 of 80')]:
             test_fail(lambda: value(m, **kw), exc=ValueError, contains=say)
+        sparse = np.zeros((4,20), 'float32')
+        sparse[0] = -2
+        write_disparity(d/'sparse.pfm', sparse)
+        test_fail(lambda: value('all', disp=d/'sparse.pfm'), exc=ValueError, contains='negative disparities (20 of 20')
 
 def test_sizes_that_differ_are_named():
     with tempfile.TemporaryDirectory() as d:

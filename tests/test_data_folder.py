@@ -48,6 +48,7 @@ def test_patterns_and_errors():
         for f,say in [
             (lambda: folder(d), 'has no pair of images; tried left/{} with right/{}'),
             (lambda: folder(d/'no'), 'is not a folder'),
+            (lambda: folder(d, 'cam/l{}', 'cam/r{}', 'u/{}'), "no file of disparities that matches 'u/{}'"),
             (lambda: folder(d, 'cam/l{}'), 'a pattern each'),
             (lambda: folder(d, '{}/{}', 'x'), 'more than one {}'),
             (lambda: folder(d, 'a', 'b'), 'in it: cam, t'),

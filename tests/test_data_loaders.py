@@ -161,12 +161,12 @@ def test_files_to_batches():
         for a,b in zip(dls.train, with_workers.train, strict=True): test_eq(a[0], b[0])
         test_eq(StereoDataLoaders.sources()['folder'], StereoDataLoaders.from_folder)
     one = PairFiles([PairFile('views/l.png', 'r', name='a')])
-    test_fail(lambda: every_fifth(one), exc=ValueError, contains='1 pair with truth (views/l.png): too few')
+    test_fail(lambda: every_fifth(one), exc=ValueError, contains='1 usable pair (views/l.png): too few')
     pairs = PairFiles([PairFile('l', 'r', name=str(i)) for i in range(11)])
     test_eq(
         [[f.name for f in p.files] for p in every_fifth(pairs)],
         [list('0123')+list('5678')+['10'], ['4','9']])
-    test_fail(lambda: every_fifth(pairs.subset([0])), exc=ValueError, contains='has 1 pair with truth')
+    test_fail(lambda: every_fifth(pairs.subset([0])), exc=ValueError, contains='has 1 usable pair')
 
 @pytest.mark.data
 def test_real_kitti_batches():

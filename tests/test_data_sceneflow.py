@@ -67,8 +67,9 @@ def test_partners_and_wrong_trees():
         test_eq([bool(p.right_disp) for p in ds.files]+[ds.mask], [True,False,'all<192'])
         test_eq([p.scale for p in sceneflow(d, 'test', finalpass=False, sign=-1).files], [-1,-1])
         test_fail(
-            lambda: sceneflow(d, 'test'), exc=ValueError,
+            lambda: sceneflow(d, 'test', finalpass=True), exc=ValueError,
             contains='FlyingThings3D/frames_finalpass/TEST, complete pairs with truth: 0 of 4370')
+        test_eq(sceneflow(d, 'test').files[0].left, ds.files[0].left) # the pass that is there
         test_fail(lambda: sceneflow(f, 'test', finalpass=False), exc=ValueError, contains=f'did you mean {d}?')
         test_fail(lambda: sceneflow(d, finalpass=False), exc=ValueError, contains='Monkaa/frames_cleanpass')
         test_fail(

@@ -322,6 +322,11 @@ def test_command_prints_and_writes_the_figures():
                 test_fail(
                     lambda: evaluate_files(**dict(dict(dataset='kitti2015', root=f'{d}/kitti2015', model=None if {'folder','sgbm'} & set(kw) else 'dtpnet'), **kw)),
                     exc=ValueError, contains=say)
+        for f in (k/'disp_occ_0').iterdir(): write_disparity(f, np.full((6,9), np.nan, 'float32'))
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')
+            test_fail(lambda: evaluate_files('kitti2015', f'{d}/kitti2015', folder=f'{d}/est'), exc=ValueError,
+                      contains='no pixel of 2 frames has truth')
 
 def test_command_rows_of_networks_and_sgbm():
     from stereo_kd.deploy.engine import Engine

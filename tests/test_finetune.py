@@ -17,6 +17,7 @@ from io import StringIO
 from torchvision.utils import save_image
 from unittest import mock
 from stereo_kd.core import denormalize, fingerprint
+from stereo_kd.data.folder import folder
 from stereo_kd.data.io import write_disparity
 from stereo_kd.data.synthetic import SyntheticPairs
 from stereo_kd.models.zoo import create_model
@@ -88,4 +89,18 @@ def test_a_folder_with_truth_is_enough():
         test_eq(fingerprint(load_model(out)), fingerprint(load_model(run/'tuned_whole/model.safetensors')))
         test_fail(lambda: finetune_files(d, 'x.pth'), exc=ValueError, contains='x.pth must end in .safetensors')
         test_fail(lambda: finetune_files(d+'/none', out), exc=ValueError, contains='is not a folder')
+        def refused(words, **kw): # before any training
+            with mock.patch.dict(finetune.__globals__, _train=lambda *a: 1/0): test_fail(call, exc=ValueError, contains=words, **kw)
+        (Path(d)/'disp/1.png').unlink()
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter('always')
+            test_eq([f.name for f in with_truth(folder(d)).files], ['0','2'])
+        assert '1.png has no truth: 1 of 3 pairs are left out' in str(told[-1].message)
+        for i in (0,2): write_disparity(Path(d)/f'disp/{i}.pfm', np.zeros((64,200))) # nothing is known
+        for i in (0,2): (Path(d)/f'disp/{i}.png').unlink()
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')
+            refused('no pixel of the 1 pairs held out has truth: disparities are positive px')
+        for i in (0,2): (Path(d)/f'disp/{i}.pfm').unlink()
+        refused('0.png has no truth, nor has another of the 3 pairs')
         test_fail(lambda: call(dataset='kitti'), exc=ValueError, contains="unknown data set 'kitti'")

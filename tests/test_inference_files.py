@@ -268,3 +268,10 @@ cam1:
         for seen,want,raw in zip(net.seen, rect(*views), views):
             assert np.abs(255*seen-want).max()<1.5 and np.abs(255*seen-raw).max()>10
         test_close(depth(baseline=1.), np.full((48,64), rect.focal/4), eps=1e-4) # what is given counts
+        bare = cv2.FileStorage(f'{d}/cv.yml', cv2.FILE_STORAGE_WRITE) # what cv2.stereoCalibrate gives, without the size
+        K,D = np.array([[60,0,31.5],[0,60,23.5],[0,0,1]]),np.array([[-.1,.01,0,0]])
+        for k,m in dict(M1=K, D1=D, M2=K, D2=D, R=np.eye(3), T=np.array([[-.2],[0],[0]])).items(): bare.write(k, m)
+        bare.release()
+        look = Look(depth=True, camera=dict.fromkeys(('focal','baseline')))
+        predict_files(f'{d}/l.png', f'{d}/r.png', f'{d}/w.npy', net, 'cpu', look, rectify=f'{d}/cv.yml', check=False)
+        test_close(read_disparity(f'{d}/w.npy'), np.full((48,64), rect.focal*rect.baseline/4), eps=1e-4)

@@ -79,7 +79,7 @@ def _read_truth(path, scale):
     "float32 (H,W), positive; nan where unknown"
     d = read_disparity(path, scale and abs(scale))
     if scale and scale<0: d = -d
-    known,negative = int(np.isfinite(d).sum()),int((d<0).sum())
+    known,negative = int((np.isfinite(d)&(d!=0)).sum()),int((d<0).sum()) # 0 is unknown in sparse truth
     if 2*negative>known:
         raise ValueError(
             f"{path} has negative disparities ({negative} of {known} known pixels); if the file "

@@ -75,5 +75,6 @@ def folder(
     if bool(left)!=bool(right): raise ValueError("left and right need a pattern each, or neither of them")
     lefts,rights,maps = _search(root, left, right, disp)
     both = _complete(root, lefts, rights, [(left,right,'')] if left else layouts)
+    if disp and not maps: raise ValueError(f"{root} has no file of disparities that matches {disp!r}")
     files = [PairFile(lefts[k], rights[k], maps.get(k, ''), scale, name=k) for k in both]
     return PairFiles(files, mask, max_disp, 'folder')

@@ -106,8 +106,8 @@ def every_fifth(
     if n<2:
         where = f" ({pairs.files[0].left})" if n else ''
         raise ValueError(
-            f"{pairs.name or 'this data set'} has {n} pair{'s'*(n!=1)} with truth{where}: too few to train "
-            f"on some and validate on others")
+            f"{pairs.name or 'this data set'} has {n} usable pair{'s'*(n!=1)}{where}: too few to train on some and "
+            "validate on others")
     valid = range(4, n, 5) if n>4 else [n-1]
     return pairs.subset([i for i in range(n) if i not in valid]),pairs.subset(valid)
 

@@ -97,7 +97,7 @@ def _sets(part, subset):
 def sceneflow(
     root,                 # folder that holds FlyingThings3D, Monkaa and Driving
     part:str='train',     # 'train' or 'test'
-    finalpass:bool=True,  # or the clean pass
+    finalpass:bool=None,  # the final pass, or the clean one; None: the one that is there, the final pass first
     subset:str='all',     # training pairs: 'all', or 'flyingthings' only
     unused:str='',        # the authors' list of frames to leave out; '': all frames
     sign:int=1,           # -1 where the files hold minus the disparity
@@ -105,8 +105,11 @@ def sceneflow(
     max_disp:float=192,   # px; larger disparities are not valid
 ) -> PairFiles:           # named by set and path: 'FlyingThings3D/TRAIN/A/0000/left/0006'
     "SceneFlow"
-    root,frames = Path(root),f"frames_{'finalpass' if finalpass else 'cleanpass'}"
     if sign not in (1,-1): raise ValueError(f"sign must be 1 or -1, got {sign}")
+    root = Path(root)
+    def has(frames): return any((root/home/frames).is_dir() for home,_ in _sets(part, subset))
+    if finalpass is None: finalpass = has('frames_finalpass') or not has('frames_cleanpass')
+    frames = f"frames_{'finalpass' if finalpass else 'cleanpass'}"
     pairs,found = [],{}
     for home,inside in _sets(part, subset):
         new = _pairs(root/home, frames, inside, -1 if sign<0 else None)

@@ -521,6 +521,8 @@ def _submit(path, pairs, estimator, part, resolution):
 def _evaluate_or_submit(pairs, estimator, out, submission, part, resolution):
     if submission: return _submit(submission, pairs, estimator, part, resolution)
     found = evaluate_frames(estimator, pairs, progress=sys.stdout.isatty())
+    if not found.row['n_pixels']:
+        raise ValueError(f"no pixel of {len(pairs)} frames has truth: disparities are positive px")
     if out: write_evaluation(found, out)
     print(report(found))
 

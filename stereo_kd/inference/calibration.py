@@ -75,7 +75,7 @@ def _opencv_file(path):
 def _from_opencv(paths, unit, size):
     found = {}
     for p in paths: found |= _opencv_file(p)
-    if size: found['size'] = size
+    if size: found.setdefault('size', size)
     if lacking := [OPENCV[k][0] for k in OPENCV if found.get(k) is None]:
         raise ValueError(f"{paths[-1]} does not say {', '.join(lacking)}; intrinsics and extrinsics can be two files")
     if 'size' not in found:

@@ -314,10 +314,17 @@ def _write_all(name, maps, left, outs, look, frame):
     for key in maps.keys()&outs.keys()-{'disparity'}: write_map(_target(outs[key], name), maps[key])
 
 # %% ../../nbs/75_inference.files.ipynb #913741f1
+def _first_size(source):
+    "(width, height) of the first left view"
+    left,_ = next(iter(source.pairs))
+    return _to_numpy(to_image(left, 'left')).shape[1::-1]
+
 def _request(left, right, out, model, look, rectify, maps):
     "Source, rectifier, look and patterns of output files, or a sentence"
     source,rectifier = find_pairs(left, right),None
-    if rectify: rectifier = Rectifier(read_calibration(*str(rectify).split(',')))
+    if rectify:
+        size = _first_size(find_pairs(left, right)) # for calibrations that do not say it
+        rectifier = Rectifier(read_calibration(*str(rectify).split(','), size=size))
     given = {k: v for k,v in look.camera.items() if v is not None}
     look = look._replace(camera=(rectifier.camera() if rectifier else {})|given)
     outs = _outputs(source, out, look, maps)

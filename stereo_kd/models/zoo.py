@@ -128,7 +128,9 @@ def _opened(path):
     try:
         with safe_open(path, 'pt') as f: yield f
     except (SafetensorError, OSError) as e:
-        raise ValueError(f"{path} is damaged or not a safetensors file: {e}") from e
+        torch_file = Path(path).suffix in ('.pth','.pt','.tar','.ckpt')
+        hint = '; a file of torch.save is read by stereo_import or import_weights' if torch_file else ''
+        raise ValueError(f"{path} is damaged or not a safetensors file: {e}{hint}") from e
 
 # %% ../../nbs/39_models.zoo.ipynb #a4ebbd26
 _card_fields = dict(name=str, args=dict, widths=dict, version=str, meta=dict, weights=str)
