@@ -73,7 +73,8 @@ def parse_scale(
     text:str, # a number, or 'auto'
 ):            # float, or 'auto'
     "Scale of images"
-    return text if text=='auto' else float(text)
+    try: return text if text=='auto' else float(text)
+    except ValueError: raise argparse.ArgumentTypeError(f"must be a number or 'auto', got {text!r}") from None
 
 def check_threads(
     n:int, # CPU threads; None: as they are

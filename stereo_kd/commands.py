@@ -11,8 +11,10 @@ __all__ = ['torch', 'files', 'middlebury', 'evaluation', 'export', 'speed', 'eng
 import math, sys, warnings
 from fastcore.script import Param, call_parse
 from .cli import DEFAULT_MODEL, Dash, Late, Maybe, one_line, parse_model, parse_scale, parse_size
-warnings.filterwarnings('ignore', '`torch.jit.script` is deprecated', FutureWarning) # fastai uses it
 
+
+# %% ../nbs/89_commands.ipynb #a286dd29
+warnings.filterwarnings('ignore', '`torch.jit.script` is deprecated', FutureWarning) # fastai uses it
 
 # %% ../nbs/89_commands.ipynb #f613bd02
 torch = Late('torch')
@@ -101,8 +103,8 @@ def stereo_eval(
     max_disp:int=0, # range of SGBM, px; default: fitted to the set
     align:bool=False, # vertical alignment of the right images first
     post:_post()='none',
-    mask:str='all', # pixels that count: all, noc
-    part:str=None, # training or testing, as the data set calls it
+    mask:str='all', # pixels that count: all, noc or any
+    part:str=None, # training or testing; sceneflow: train or test
     edition:str=None, # middlebury: v3, 2001, 2003, 2005, 2006, 2014, 2021
     resolution:str=None, # middlebury: Q, H or F
     split:str='', # only the frames of a published split

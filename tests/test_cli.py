@@ -51,7 +51,7 @@ def test_size_strings():
     for wrong in ('480', '480x', 'x', '0x640', '480x640x3', '48 0x640'):
         test_fail(lambda: parse_size(wrong), contains=f"like 480x640, got '{wrong}'")
     test_eq([parse_scale(' .5'),parse_scale('auto')], [.5,'auto'])
-    test_fail(lambda: parse_scale('best'), exc=ValueError, contains='best')
+    test_fail(lambda: parse_scale('best'), exc=argparse.ArgumentTypeError, contains="a number or 'auto', got 'best'")
     check_threads(2)
     check_threads(None)
     for wrong in (0, -1, 1_000_000): test_fail(lambda: check_threads(wrong), contains=f'on this machine, got {wrong}')

@@ -1,4 +1,7 @@
 # Generated from nbs/89_commands.ipynb; edit the notebook, not this file
+import math, sys, warnings
+from fastcore.script import Param, call_parse
+from stereo_kd.cli import DEFAULT_MODEL, Dash, Late, Maybe, one_line, parse_model, parse_scale, parse_size
 import os, subprocess, tempfile
 import numpy as np
 from contextlib import redirect_stderr, redirect_stdout
