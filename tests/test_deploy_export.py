@@ -353,6 +353,7 @@ def test_checkpoint_to_file():
         test_fail(
             lambda: export_file('dtpnet_lite', f'{d}/b.onnx', size='48x96', int8=f'{d}/none'), exc=ValueError,
             contains='none is not a folder')
+        test_fail(lambda: export_file('dtpnet_lite', f'{d}/b.trt'), exc=ValueError, contains='b.trt must end in .onnx')
         test_fail(
             lambda: export_file('nobody', f'{d}/b.onnx'), exc=FileNotFoundError,
             contains='no checkpoint nobody')

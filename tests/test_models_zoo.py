@@ -311,6 +311,7 @@ def test_published_weights_become_a_checkpoint():
         torch.save(theirs, f'{d}/a.ckpt')
         import_file(f'{d}/a.ckpt', f'{d}/b.safetensors', 'gwcnet_g')
         test_eq(fingerprint(load_model(f'{d}/b.safetensors')), fingerprint(net))
+        test_fail(lambda: load_model(f'{d}/a.ckpt'), exc=ValueError, contains='a file of torch.save is read by stereo_import')
         import_file(f'{d}/a.ckpt', f'{d}/b.safetensors')
         test_eq(fingerprint(load_model(f'{d}/b.safetensors')), fingerprint(net))
         for file,out,network,say in (
