@@ -53,7 +53,7 @@ from .inference.files import halves, predict_files, Video, write_video
 from .inference.points import write_ply
 from .inference.predict import predict
 from .models import zoo
-from .models.import_weights import import_weights, published
+from .models.import_weights import import_weights, published, published_name
 from .models.madis import load_pretrained
 from .models.zoo import create_model, load_model, publish, read_card, save_model
 from .train.cache import CachedTeacher
@@ -367,7 +367,9 @@ def _write_published(folder):
 _small = partial(import_weights, max_disp=48, width=4, blocks=(1,1,1,1))
 
 @target('published', _write_published, .3)
-def _(folder, path): _small('gwcnet_g', path)
+def _(folder, path):
+    published_name(path)
+    _small('gwcnet_g', path)
 
 @target('import_command', _write_published, .1)
 def _(folder, path):

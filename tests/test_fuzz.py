@@ -37,7 +37,7 @@ from stereo_kd.inference.files import halves, predict_files, Video, write_video
 from stereo_kd.inference.points import write_ply
 from stereo_kd.inference.predict import predict
 from stereo_kd.models import zoo
-from stereo_kd.models.import_weights import import_weights, published
+from stereo_kd.models.import_weights import import_weights, published, published_name
 from stereo_kd.models.madis import load_pretrained
 from stereo_kd.models.zoo import create_model, load_model, publish, read_card, save_model
 from stereo_kd.train.cache import CachedTeacher
