@@ -1723,6 +1723,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
             'stereo_kd.kernels.tail': { 'stereo_kd.kernels.tail._': ('kernels.tail.html#_', 'stereo_kd/kernels/tail.py'),
                                         'stereo_kd.kernels.tail._bins_to_a_score': ( 'kernels.tail.html#_bins_to_a_score',
                                                                                      'stereo_kd/kernels/tail.py'),
+                                        'stereo_kd.kernels.tail._cells': ('kernels.tail.html#_cells', 'stereo_kd/kernels/tail.py'),
                                         'stereo_kd.kernels.tail._check_size': ( 'kernels.tail.html#_check_size',
                                                                                 'stereo_kd/kernels/tail.py'),
                                         'stereo_kd.kernels.tail._coarse': ('kernels.tail.html#_coarse', 'stereo_kd/kernels/tail.py'),

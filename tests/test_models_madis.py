@@ -8,6 +8,7 @@ from torch import nn, Tensor
 from stereo_kd.core import check_file, pick
 from stereo_kd.models.base import StereoNet
 from stereo_kd.models.vit import Decoder, Encoder, hidden_tokens, init_transformer, patchify
+import os
 import matplotlib.pyplot as plt
 from fastcore.test import *
 from pathlib import Path
@@ -17,6 +18,7 @@ from stereo_kd.data.synthetic import DISAGREEMENTS, SyntheticPairs
 from stereo_kd.evaluation.cost import count_macs, module_table
 from stereo_kd.models.base import get_map
 from stereo_kd.models.vit import random_visible, unpatchify
+import pytest
 from stereo_kd.models.madis import *
 
 def test_every_map_is_heard_at_any_size():
@@ -151,3 +153,17 @@ def test_pretrained_weights():
         said('there is no file', f'{d}/c.pth')
         Path(f'{d}/e').symlink_to('/dev/zero') # would be read without end
         said('e is a device or a pipe', f'{d}/e')
+
+@pytest.mark.slow
+def test_training_stays_where_it_begins():
+    torch.manual_seed(0)
+    net,pairs,seen = MaDis('tiny', 48),SyntheticPairs(32, (48,96), 1, 48),[]
+    net.head.register_forward_hook(lambda m,i,o: seen.append(o[:,1].detach().abs().mean()))
+    opt = torch.optim.AdamW(net.parameters(), 1e-3, (.9,.95), weight_decay=.05)
+    for k in range(12):
+        left,right,disp,valid = pairs.batch([4*(k%8)+i for i in range(4)])
+        mu,c = get_map(net(left, right), 'laplace').unbind(1)
+        opt.zero_grad()
+        ((mu-disp).abs()*(-c).exp()+c)[valid].mean().backward()
+        opt.step()
+    assert max(seen)<7, seen # from a scale of 1 px it is beyond 14

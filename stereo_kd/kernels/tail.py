@@ -219,13 +219,9 @@ def _coarse_backward(scores:Tensor, g:Tensor, f:int, tau:float) -> Tensor:
     return grad.to(scores.dtype)
 
 # %% ../../nbs/07_kernels.tail.ipynb #f36d927f
-@_coarse.op.register_fake
-def _(scores, f, tau):
-    B,_,h,w = scores.shape
-    return scores.new_empty((B,2,h,w), dtype=torch.float32)
-
 @_coarse_mode.op.register_fake
-def _(scores, f, tau):
+@_coarse.op.register_fake
+def _cells(scores, f, tau):
     B,_,h,w = scores.shape
     return scores.new_empty((B,2,h,w), dtype=torch.float32)
 
