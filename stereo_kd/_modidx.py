@@ -776,6 +776,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                          'stereo_kd.deploy.export._cut': ('deploy.export.html#_cut', 'stereo_kd/deploy/export.py'),
                                          'stereo_kd.deploy.export._ends_of_full_resolution': ( 'deploy.export.html#_ends_of_full_resolution',
                                                                                                'stereo_kd/deploy/export.py'),
+                                         'stereo_kd.deploy.export._first_convolutions': ( 'deploy.export.html#_first_convolutions',
+                                                                                          'stereo_kd/deploy/export.py'),
                                          'stereo_kd.deploy.export._fit': ('deploy.export.html#_fit', 'stereo_kd/deploy/export.py'),
                                          'stereo_kd.deploy.export._graph': ('deploy.export.html#_graph', 'stereo_kd/deploy/export.py'),
                                          'stereo_kd.deploy.export._named': ('deploy.export.html#_named', 'stereo_kd/deploy/export.py'),

@@ -324,6 +324,15 @@ def _ranges(path, layers, calibration):
         return calibrator.compute_data()
 
 # %% ../../nbs/85_deploy.export.ipynb #3f12d384
+def _first_convolutions(model):
+    "Names of the convolutions that see a picture, not maps of another one"
+    picture,names = {'left','right'},[]
+    for node in model.graph.node: # in the order of computation
+        if node.op_type=='Shape' or not picture & set(node.input): continue
+        if node.op_type=='Conv': names.append(node.name)
+        else: picture |= set(node.output)
+    return names
+
 def _quantized(model, ranges, layers, exclude, weight_bits):
     "A graph with the operators of `layers` between integers"
     import onnx
@@ -343,7 +352,7 @@ def quantize_onnx(
     out,        # .onnx file of the int8 graph; may be the same
     pairs,      # data set; items start with left and right, normalised (3,H,W), of any size
     layers=INT8_LAYERS, # operators that are quantised
-    exclude=(), # names of nodes that stay float32
+    exclude=None, # names of nodes that stay float32; None: the first convolution of each picture
     weight_bits:int=WEIGHT_BITS, # 7 or 8; 8 overflows on processors without VNNI, AMX or their like
 ):
     "Static int8 quantisation of a graph, with ranges measured on pairs"
@@ -356,6 +365,7 @@ def quantize_onnx(
         size = CALIBRATION_SIZE if card['size'].startswith('any') else parse_size(card['size'])
         model = onnx.load(str(path))
         onnx.save(model, f'{d}/a.onnx')
+        if exclude is None: exclude = _first_convolutions(model)
         ranges = _ranges(f'{d}/a.onnx', layers, _Calibration(pairs, size, card['images']=='rgb'))
         model = _quantized(model, ranges, layers, exclude, weight_bits)
     del model.metadata_props[:]
