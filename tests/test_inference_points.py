@@ -1,5 +1,5 @@
 # Generated from nbs/74_inference.points.ipynb; edit the notebook, not this file
-import base64, json, math, re
+import base64, json, math, re, warnings
 import numpy as np
 from stereo_kd.data.io import write_bytes
 from stereo_kd.inference.image import to_image
@@ -43,6 +43,7 @@ def test_ply_refuses():
         contains='disparity (4, 5) and image (4, 4) differ')
     test_fail(lambda: write_ply('a.ply', d, img, 0, .1), exc=ValueError, contains='focal must be positive, got 0')
     test_fail(lambda: to_depth(d, 100, -1), exc=ValueError, contains='baseline must be positive, got -1')
+    test_warns(lambda: to_depth(d, 100, 193.))
     test_eq(
         np.isnan(to_depth(np.float32([[2,0,-1,np.nan,np.inf]]), 100, .1)).tolist(),
         [[False,True,True,True,True]])

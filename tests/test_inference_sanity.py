@@ -38,4 +38,11 @@ def test_every_fault_is_named():
     test_close(beyond.amount, np.quantile(truth, .99), eps=.15*truth.max())
     assert find_fault(left, right, max_disp=truth.max()+1) is None
     flat = np.full((60,80), 128, np.uint8)
-    assert find_fault(flat, flat) is None
+    few = flat+np.uint8(40)*(np.arange(80)>40) # one edge: too little to tell
+    assert find_fault(few, np.roll(few, 1, 1)) is None
+    black = find_fault(left/255*1023/65535, right/255) # 10 bits in a file of 16
+    test_eq(black.cause, 'dark')
+    assert black.text.startswith('left is all but black, 1.6 % of white'), black.text
+    for pair,cause in (((left,left),'same'), ((left,0*right),'dark'), ((left,np.full_like(right, 90)),'blank'), ((flat,flat),'blank')):
+        test_eq(find_fault(*pair).cause, cause)
+    assert find_fault(left, (right*.2).astype(np.uint8)) is None # a short exposure is no fault

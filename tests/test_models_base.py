@@ -58,6 +58,8 @@ def test_any_size_and_any_stage():
 
 def test_bad_arguments_are_named():
     test_fail(lambda: StereoNet(100), contains='multiple of 48, got 100')
+    assert check_network(StereoNet()) is None
+    test_fail(lambda: check_network(nn.Conv2d(3, 1, 1), 'teacher'), exc=ValueError, contains='teacher must be a StereoNet, got Conv2d')
     test_fail(lambda: StereoNet()(torch.zeros(1,3,8,8), torch.zeros(1,3,8,9)), contains='!=')
     test_fail(lambda: StereoNet()(torch.zeros(1,3,8,8), torch.zeros(1,3,8,8), upto='depth'), contains='features')
 

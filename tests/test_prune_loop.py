@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 from stereo_kd.core import keep_modes
-from stereo_kd.models.base import answer_maps
+from stereo_kd.models.base import answer_maps, check_network
 from stereo_kd.models.layers3d import weights_channels_last
 from stereo_kd.models.widths import apply_widths, widths
 from stereo_kd.prune.importance import is_depthwise, GroupL2Importance
@@ -90,6 +90,7 @@ def test_what_cannot_be_followed_is_refused():
             super().__init__()
             self.token = nn.Parameter(torch.zeros(1,8,1,1))
         def forward(self, x): return x+self.token
+    test_fail(lambda: prune_step(nn.Conv2d(3, 8, 1)), exc=ValueError, contains='net must be a StereoNet, got Conv2d')
     refused = {
         'middle.1 (LayerNorm)': nn.Sequential(
             nn.ReLU(), nn.LayerNorm(16)), 'middle (GroupNorm)': nn.GroupNorm(2, 8),

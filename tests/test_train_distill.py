@@ -7,7 +7,7 @@ from fastcore.basics import patch
 from torch import nn
 from stereo_kd.train.cache import CachedTeacher
 from stereo_kd.metrics import add_columns, drop_columns
-from stereo_kd.models.base import STAGES
+from stereo_kd.models.base import STAGES, check_network
 import tempfile
 import matplotlib.pyplot as plt
 from fastai.basics import Learner, SGD
@@ -130,6 +130,7 @@ def test_a_teacher_cannot_freeze_its_student():
             pair_loaders(), student, loss_func=lambda p,d,v: 0*p[0].mean(), opt_func=SGD, lr=.1, cbs=cb)
     def fit_quietly(learn):
         with learn.no_bar(),learn.no_logging(): learn.fit(1, wd=0.)
+    test_fail(lambda: learner(nn.Linear(1, 1)), exc=ValueError, contains='teacher must be a StereoNet, got Linear')
     test_fail(lambda: fit_quietly(learner(Copy(student))), exc=ValueError, contains='share net.weight')
     assert student.weight.requires_grad
     fit_quietly(learner(Copy(deepcopy(student))))

@@ -13,7 +13,7 @@ from stereo_kd.core import write_csv
 from stereo_kd.losses.laplacian import LaplacianLoss
 from stereo_kd.losses.supervised import SupervisedLoss
 from stereo_kd.metrics import final_disparity, pooled_metrics
-from stereo_kd.models.base import STAGES
+from stereo_kd.models.base import STAGES, check_network
 from stereo_kd.models.layers3d import weights_channels_last
 from stereo_kd.train.state import read_state, write_state
 import tempfile, warnings
@@ -76,6 +76,7 @@ def test_a_killed_run_ends_the_same():
         test_fail(lambda: run(f'{d}/b', [Kill()]), exc=KeyboardInterrupt)
         resumed,again = run(f'{d}/b')
         test_eq(len(rows), 4)
+        test_eq(run(None)[1], rows) # the same numbers where nothing is kept
         test_eq(rows, again)
         for p,q in zip(whole.state_dict().values(), resumed.state_dict().values()): test_eq(p, q)
         test_eq(len(Path(f'{d}/b/history.csv').read_text().splitlines()), 5)
@@ -440,5 +441,6 @@ def test_a_loss_for_another_answer_is_asked_for():
     test_fail(
         lambda: stereo_learner(dls, Net(48)), exc=ValueError,
         contains="answers with 'head', neither with scores")
+    test_fail(lambda: stereo_learner(dls, nn.Conv2d(3, 1, 1)), exc=ValueError, contains='net must be a StereoNet, got Conv2d')
     learn = stereo_learner(dls, Net(48), loss=lambda out,d,v: 0., opt_func=partial(Adam, sqr_mom=.9))
     test_eq(learn.opt_func.keywords, dict(sqr_mom=.9))

@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 from ..core import keep_modes
-from ..models.base import answer_maps
+from ..models.base import answer_maps, check_network
 from ..models.layers3d import weights_channels_last
 from ..models.widths import apply_widths, widths
 from .importance import is_depthwise, GroupL2Importance
@@ -141,6 +141,7 @@ def trace(
     size=None,     # (H,W) of the images it is run on; small, multiples of `net.multiple`
 ) -> tuple:        # `tp.DependencyGraph`, list of layers whose output channels stay
     "Dependency graph of a stereo network, its cost volume cut out"
+    check_network(net)
     if net.matching not in ('kept','free','traced'):
         raise ValueError(f"matching must be 'kept', 'free' or 'traced', got {net.matching!r}")
     _check_layers(net)

@@ -14,7 +14,7 @@ from fastcore.basics import patch
 from torch import nn
 from .cache import CachedTeacher
 from ..metrics import add_columns, drop_columns
-from ..models.base import STAGES
+from ..models.base import STAGES, check_network
 
 # %% ../../nbs/60_train.distill.ipynb #66477921
 class Term:
@@ -65,6 +65,7 @@ class DistillCallback(Callback):
         names = [t.name for t in self.terms]
         if len(set(names))<len(names):
             raise ValueError(f"each term needs a name of its own, got {', '.join(names)}")
+        check_network(teacher, 'teacher', ['freeze'])
         self.upto = max((t.stage for t in self.terms), key=STAGES.index, default='features')
         self.all_outputs = any(t.all_outputs for t in self.terms)
         self.adapters = nn.ModuleList(t.loss for t in self.terms if isinstance(t.loss, nn.Module))

@@ -22,7 +22,7 @@ from ..core import write_csv
 from ..losses.laplacian import LaplacianLoss
 from ..losses.supervised import SupervisedLoss
 from ..metrics import final_disparity, pooled_metrics
-from ..models.base import STAGES
+from ..models.base import STAGES, check_network
 from ..models.layers3d import weights_channels_last
 from .state import read_state, write_state
 
@@ -130,11 +130,11 @@ class DivergenceCallback(Callback):
 
 # %% ../../nbs/63_train.learner.ipynb #eb5ffbfe
 class StateCallback(Callback):
-    "Write the state of the run and `history.csv` into a folder after each epoch"
+    "Rows of numbers, one an epoch; with a folder also its `history.csv`, and the state of the run"
     order = Recorder.order+5 # the epoch's row must be there
     def __init__(self, folder):
-        self.folder,self.rows,self.epochs_done = Path(folder),[],0
-        self.saved = read_state(self.folder)
+        self.folder,self.rows,self.epochs_done = folder and Path(folder),[],0
+        self.saved = read_state(folder) if folder else None
         if not self.saved: return
         if lacks := {'epoch','rows','model','callbacks','opt'}-set(self.saved):
             raise ValueError(f"the state in {folder} is not one of a training: it has no {', '.join(sorted(lacks))}")
@@ -184,6 +184,7 @@ def after_epoch(self:StateCallback):
     model = self.model.state_dict()
     if bad := not_finite(model):
         raise Diverged(f"after epoch {self.epoch} {bad} is not finite; {last_good(self.folder)}")
+    if self.folder is None: return
     callbacks = {n:c.state_dict() for n,c in self._stateful().items()}
     opt = [dict(self.opt.state[p]) for p in _params(self.opt)]
     write_state(self.folder, self.epoch+1, dict(
@@ -238,16 +239,16 @@ def fit(
     folder=None,    # where to keep the state; None keeps nothing
 ) -> list:          # one dict per epoch, as in history.csv
     "Train by the learner's schedule, going on from `folder` if it holds an earlier state"
-    state = StateCallback(folder) if folder is not None else None
+    state = StateCallback(folder)
     for c in learn.cbs:
         if isinstance(c, DivergenceCallback): c.folder = folder
-    done = state.epochs_done if state else 0
+    done = state.epochs_done
     if done<epochs:
         if learn.opt is None: learn.create_opt()
         schedule = ParamScheduler(vars(learn).get('schedule', one_cycle)(lr))
-        learn.fit(epochs, lr, start_epoch=done, cbs=[schedule]+([state] if state else []))
+        learn.fit(epochs, lr, start_epoch=done, cbs=[schedule, state])
     elif state.saved: learn.model.load_state_dict(state.saved['model'])
-    return state.rows if state else []
+    return state.rows
 
 # %% ../../nbs/63_train.learner.ipynb #db3b69ab
 def default_loss(
@@ -276,6 +277,7 @@ def stereo_learner(
     **kwargs          # for fastai's `Learner`
 ) -> Learner:
     "A Learner with metrics, precision and order wired"
+    check_network(net)
     precision = precision or fast_precision()
     if precision not in ('fp32','bf16'):
         raise ValueError(f"precision must be 'fp32' or 'bf16', got {precision!r}")
