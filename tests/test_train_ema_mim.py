@@ -46,13 +46,14 @@ def test_masks_in_training_only():
         test_fail(lambda: fit(other, 1), contains='a DTPnet has no tokens to mask')
 
 def test_reconstruction_is_added_to_the_gradient_only():
-    def run(weight, loss=LaplacianLoss(), **kw):
+    def run(weight, loss=LaplacianLoss(), others=0, **kw):
         set_seed(0)
         net = create_model('madis', size='tiny', max_disp=48)
         dls = StereoDataLoaders.from_synthetic(2, 2, (32,64), bs=2, max_disp=48)
         cb = MaskCallback(weight=weight, **kw)
+        def before_validate(self): torch.rand(others) # somebody else draws random numbers
         learn = stereo_learner(
-            dls, net, loss=loss, precision='fp32', cbs=cb, opt_func=SGD, schedule=constant, wd=0.)
+            dls, net, loss=loss, precision='fp32', cbs=[cb,Callback(before_validate=before_validate)], opt_func=SGD, schedule=constant, wd=0.)
         before = net.reconstruct.weight.detach().clone()
         with learn.no_bar(),learn.no_logging(): fit(learn, 1, .1)
         moved = (net.reconstruct.weight.detach()-before).abs().max().item()
@@ -63,7 +64,7 @@ def test_reconstruction_is_added_to_the_gradient_only():
     assert moved>1e-4
     test_eq([still,nothing], [0.,{}])
     valid = run(0., ReconstructionLoss(), in_valid=True, ratios=(.9,0.))
-    test_eq(valid[0], run(0., ReconstructionLoss(), in_valid=True, ratios=(.9,0.))[0])
+    test_eq(valid[0], run(0., ReconstructionLoss(), in_valid=True, ratios=(.9,0.), others=5)[0])
     assert .5<valid[0][1]<4 and valid[1]>1e-4
 
 def test_zero_copies_and_one_keeps():
@@ -186,20 +187,21 @@ def test_it_pulls_towards_the_copy_where_truth_is_missing():
             extras['value'] = self.value+0*volume[:,0]
             return []
         def disparity(self, value, size): return value[:,:size[0],:size[1]]
-    def end(said, density, truth_weight=0.):
+    def end(said, density, **kw):
         train = Augmented(SyntheticPairs(4, (16,32), 1, 48), [LidarTruth(density)])
         dls = StereoDataLoaders.from_datasets(train, SyntheticPairs(2, (16,32), 0, 48), bs=2)
         def mean(out, disp, valid):
             off = (get_map(out, 'value')-disp).square()
             return torch.where(valid, off, 0).sum()/valid.sum().clamp(min=1)
-        cb = EMACallback(1., warmup=0, loss=mean)
+        cb = EMACallback(1., warmup=0, loss=mean, **kw)
         def before_train(self): nn.init.constant_(cb.teacher.value, said)
         learn = stereo_learner(
-            dls, Constant(10.), loss=lambda *a: truth_weight*mean(*a), precision='fp32', opt_func=SGD,
+            dls, Constant(10.), loss=lambda *a: 0*mean(*a), precision='fp32', opt_func=SGD,
             schedule=constant, wd=0., cbs=[cb,Callback(before_train=before_train)])
         with learn.no_bar(),learn.no_logging(): fit(learn, 5, .2)
         return learn.model.value.item()
     test_close(end(20., .3), 20., eps=.1)
+    test_close(end(20., .3, weight=.5), 20-10*.8**10, eps=.01) # ten steps, each of them .2*.5*2 of the way
     test_eq(end(20., 1.), 10.) # dense truth
     test_eq(end(60., .3), 10.) # beyond the disparities that the network searches
 
