@@ -155,13 +155,15 @@ def test_int8_is_near_and_a_bad_one_is_refused():
             export_onnx(net, f'{d}/f.onnx', (64,112), 'none', names=[])
             quantize_onnx(f'{d}/f.onnx', f'{d}/f.onnx', pairs, weight_bits=8)
             assert 64<largest(onnx.load(f'{d}/f.onnx').graph)<=128
-            for size,tail,how,n in (
-                ((64,112), 'none', dict(exclude=()), 1),
-                ((64,112), 'plain', {}, 0), (None, 'plain', {}, 0)): # behind the normalisation, and where sizes are computed
+            def rounded(net, size, tail, **how):
                 export_onnx(net, f'{d}/f.onnx', size, tail, names=[])
                 quantize_onnx(f'{d}/f.onnx', f'{d}/f.onnx', pairs, **how)
-                rounded = onnx.load(f'{d}/f.onnx').graph.initializer
-                test_eq(sum(i.data_type==onnx.TensorProto.INT8 and len(i.dims)==4 for i in rounded), len(weights)+n)
+                weights = onnx.load(f'{d}/f.onnx').graph.initializer
+                return sum(i.data_type==onnx.TensorProto.INT8 and len(i.dims)==4 for i in weights)
+            test_eq(rounded(net, (64,112), 'none', exclude=()), len(weights)+1)
+            test_eq(rounded(net, None, 'plain'), len(weights)) # behind the normalisation
+            small = create_model('dtpnet', max_disp=48, stem=8, width=16).eval()
+            test_eq(*[rounded(small, size, 'none') for size in ((64,112),None)]) # where sizes are computed from the picture's
             again = lambda **kw: quantize_onnx(f'{d}/a.onnx', f'{d}/b.onnx', **kw)
             test_fail(lambda: again(pairs=pairs, weight_bits=6), exc=ValueError, contains='weight_bits must be 7 or 8, got 6')
             test_fail(lambda: again(pairs=pairs), exc=ValueError, contains='a.onnx is int8 already')
