@@ -102,7 +102,8 @@ def _nothing_seen(left, right):
             return Fault('dark', f"{name} is all but black, {most/2.55:.1f} % of white at its brightest: if it has 10 "
                                  "or 12 bits in a file of 16, stretch it to the whole range first")
         if high-low<2: return Fault('blank', f"{name} is of one value almost everywhere: there is nothing to match")
-    if np.array_equal(left, right): return Fault('same', "left and right are one picture: every disparity is 0")
+    if np.array_equal(left[::step,::step], right[::step,::step]) and np.array_equal(left, right):
+        return Fault('same', "left and right are one picture: every disparity is 0")
 
 def _largest_group(v, within):
     "Of how many values the largest group is that lies within a range"
