@@ -184,7 +184,7 @@ def after_epoch(self:StateCallback):
     model = self.model.state_dict()
     if bad := not_finite(model):
         raise Diverged(f"after epoch {self.epoch} {bad} is not finite; {last_good(self.folder)}")
-    if self.folder is None: return
+    if not self.folder: return
     callbacks = {n:c.state_dict() for n,c in self._stateful().items()}
     opt = [dict(self.opt.state[p]) for p in _params(self.opt)]
     write_state(self.folder, self.epoch+1, dict(
