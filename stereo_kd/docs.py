@@ -275,6 +275,7 @@ def _copy_linked(cells, root, dest):
         (dest/link).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(here, dest/link)
 
+# %% ../nbs/88_docs.ipynb #3a7a39f2
 def write_pages(
     root, # project folder
     dest, # an empty folder, for Sphinx to read

@@ -791,6 +791,7 @@ def work(
                 mib = speed.peak_memory(lambda: found.append(bench.try_one(which, changes)))
                 print(json.dumps([name, k, found[0].kind, mib, found[0].text[:500]]), file=lines, flush=True)
 
+# %% ../nbs/88_fuzz.ipynb #c38db1aa
 def _code(parts, seed, out): return f'from stereo_kd.fuzz import work; work({parts!r}, {seed}, {out})'
 
 @contextmanager

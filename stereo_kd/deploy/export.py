@@ -231,9 +231,10 @@ def graph_card(
     if lacking: raise ValueError(f"{path} was not written by export_onnx: it does not say its {', '.join(lacking)}")
     return card
 
-def _needs(int8):
-    "Packages that an export needs"
-    return ('onnx','onnxscript')+(() if int8 is None else ('onnxruntime',))
+def _check_installed(int8):
+    needed = ['onnx','onnxscript',*['onnxruntime']*(int8 is not None)]
+    lacking = [m for m in needed if not find_spec(m)]
+    if lacking: raise RuntimeError(f"export needs {' and '.join(lacking)}: pip install 'stereo_kd[export]'")
 
 # %% ../../nbs/85_deploy.export.ipynb #6610f617
 def parity(
@@ -387,8 +388,7 @@ def export_onnx(
     int8_tolerance:float=3., # px, the largest mean deviation allowed of the int8 graph
 ) -> list:             # what `parity` gives, and `precision`: float32 rows, then those of int8
     "Write a network as ONNX and compare it with torch in each runtime"
-    lacking = [m for m in _needs(int8) if not find_spec(m)]
-    if lacking: raise RuntimeError(f"export needs {' and '.join(lacking)}: pip install 'stereo_kd[export]'")
+    _check_installed(int8)
     given = _pair_for(net, pair, size)
     with atomic_write(path) as tmp:
         _graph(net, size, tail, images).save(str(tmp))

@@ -197,6 +197,7 @@ def _check_args(args):
             if not (abs(v)<=2**20 if number else v is None or isinstance(v, str)):
                 raise ValueError(f"{key:.40} cannot be {value!r:.60}")
 
+# %% ../../nbs/39_models.zoo.ipynb #648dc459
 def _build(path, info, have):
     "The network of a card, as wide as it was, with fresh weights"
     if info['name'] not in models:
