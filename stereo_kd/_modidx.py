@@ -1966,6 +1966,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
             'stereo_kd.models.acvnet': { 'stereo_kd.models.acvnet.ACVNet': ('models.acvnet.html#acvnet', 'stereo_kd/models/acvnet.py'),
                                          'stereo_kd.models.acvnet.ACVNet.__init__': ( 'models.acvnet.html#acvnet.__init__',
                                                                                       'stereo_kd/models/acvnet.py'),
+                                         'stereo_kd.models.acvnet.ACVNet._frozen': ( 'models.acvnet.html#acvnet._frozen',
+                                                                                     'stereo_kd/models/acvnet.py'),
                                          'stereo_kd.models.acvnet.ACVNet.aggregation': ( 'models.acvnet.html#acvnet.aggregation',
                                                                                          'stereo_kd/models/acvnet.py'),
                                          'stereo_kd.models.acvnet.ACVNet.attend': ( 'models.acvnet.html#acvnet.attend',

@@ -3,7 +3,7 @@ import math, torch
 from functools import partial
 from torch import Tensor
 from stereo_kd.kernels.losses import fused_sum
-from stereo_kd.models.base import own_scores, own_weights, own_weights
+from stereo_kd.models.base import own_scores, own_weights
 from stereo_kd.models.regression import pixel_mean
 import matplotlib.pyplot as plt
 from fastcore.test import *
@@ -97,6 +97,29 @@ def test_each_side_has_its_own_temperature():
             assert gap>.05
             if at=='full': test_close(gap, want, eps=1e-4*want.item())
             test_close(loss(out(s, 1.), out(s/3, 1/3), None, valid), 0, eps=1e-5)
+
+def test_two_networks_that_differ_in_tau_only():
+    from copy import deepcopy
+    from unittest import mock
+    from stereo_kd.losses import response
+    from stereo_kd.models.base import get_map
+    from stereo_kd.models.zoo import create_model
+    torch.manual_seed(0)
+    sharp = create_model('dtpnet', max_disp=48, stem=8, width=16).eval()
+    soft = deepcopy(sharp)
+    sharp.tau,soft.tau = 1/3,1.
+    pair = torch.rand(2,1,3,32,64)
+    with torch.no_grad(): a,b = (net(*pair) for net in (sharp,soft))
+    test_close(get_map(a, 'aggregation'), get_map(b, 'aggregation'), eps=1e-6)
+    def gap(distance, at): # what the loss says of the pair, beyond what it says of two equal networks
+        return [ResponseLoss(48, distance, at)(a, o, None, torch.ones(1,32,64, dtype=torch.bool)).item() for o in (b,a)]
+    for distance in (tempered_l1,tempered_kl,tempered_ce):
+        for at in ('sampled','quarter','full'):
+            torch.manual_seed(0)
+            apart,same = gap(distance, at)
+            assert apart>same+.01, (distance,at,apart,same)
+    with mock.patch.object(response, 'own_scores', lambda out: get_map(out, 'aggregation')): # Eq. 4 on bare scores is blind to tau
+        test_close(gap(tempered_l1, 'full'), [0,0], eps=1e-6)
 
 def test_learned_upsampling_learns_from_the_teacher():
     from stereo_kd.models.regression import sample_scores

@@ -59,7 +59,7 @@ def test_parts_train_what_they_say():
     test_eq(moved(first, 1), {'project','stem','hourglasses','heads'})
     second = ACVNet(48, 8, (1,1,1,1), 'aggregation')
     second.load_state_dict(first.state_dict())
-    test_eq(moved(second, 3), {'attention'})
+    test_eq(moved(second, 3), {'trunk','attention'})
     third = ACVNet(48, 8, (1,1,1,1))
     third.load_state_dict(second.state_dict())
     test_eq(moved(third, 4), set())

@@ -10,7 +10,7 @@ import math, torch
 from functools import partial
 from torch import Tensor
 from ..kernels.losses import fused_sum
-from ..models.base import own_scores, own_weights, own_weights
+from ..models.base import own_scores, own_weights
 from ..models.regression import pixel_mean
 
 # %% ../../nbs/41_losses.response.ipynb #87df8dd6

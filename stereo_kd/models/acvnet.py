@@ -39,6 +39,7 @@ class ACVNet(StereoNet):
         init_convs(self)
 
     def bins(self): return [self.attention.head[-1], *(h[-1] for h in self.heads)]
+    def _frozen(self): return torch.no_grad() if self.part=='aggregation' else nullcontext()
 
 # %% ../../nbs/29_models.acvnet.ipynb #ce57f3bd
 @patch
@@ -47,7 +48,7 @@ def features(self:ACVNet,
     extras:dict,  # not used here
 ) -> list:        # stem and four groups of the trunk, (B,c,H/4,W/4) for the concatenation, (B,10c,H/4,W/4)
     "Maps of the trunk, those that are laid side by side, those that are correlated"
-    maps = self.trunk.with_stem(image)
+    with self._frozen(): maps = self.trunk.with_stem(image)
     joined = torch.cat(maps[2:], 1)
     return [*maps, self.project(joined), joined] if self.part!='attention' else [*maps, joined]
 
@@ -69,7 +70,7 @@ def attend(self:ACVNet,
     extras:dict,   # gets `attention`
 ) -> tuple:        # scores of the attention (B,1,D/4,H/4,W/4), attended volume (B,2c,D/4,H/4,W/4)
     "The concatenated volume, each candidate by its weight"
-    with torch.no_grad() if self.part=='aggregation' else nullcontext():
+    with self._frozen():
         scores = self.attention(volume)
         weights = scores.softmax(2)
     extras['attention'] = weights[:,0]
