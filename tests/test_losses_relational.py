@@ -48,6 +48,8 @@ def test_triangles():
     turned = points((9.,9.),(9.,15.),(1.,9.)) # by a right angle, twice as large
     test_close(relational_distance(b, turned), 0, eps=1e-5)
     test_fail(lambda: relational_distance(torch.zeros(1,2,1,1), torch.zeros(1,2,1,1)), contains='at least two regions')
+    pair = [torch.cat([a,40*b]),torch.cat([b,9*a])] # each map of a batch by its own mean distance
+    test_close(relational_distance(*pair), relational_distance(a, b), eps=1e-4)
     x = torch.ones(1,3,4,4, requires_grad=True) # regions that coincide: no nan on the way back
     relational_distance(x, torch.randn(1,3,4,4)).backward()
     assert x.grad.isfinite().all()

@@ -143,6 +143,33 @@ def test_all_terms_reach_the_student_and_never_the_teacher():
     test_fail(lambda: dsnet_callback(acvnet, dsnet, similarity='l1'), contains="unknown similarity 'l1'")
     test_fail(lambda: dsnet_callback(acvnet, dsnet, weights=dict(volumes=1.)), contains="unknown term 'volumes'")
 
+def test_the_joint_objective_by_hand():
+    import torch.nn.functional as F
+    from stereo_kd.losses.feature import cosine_distance
+    from stereo_kd.models.base import get_map
+    from stereo_kd.models.regression import upsample_scores
+    torch.manual_seed(0)
+    small = dict(max_disp=48, blocks=(1,1,1,1))
+    teacher = create_model('acvnet', width=8, **small).eval()
+    student = create_model('dsnet', width=4, features=8, attention_width=4, **small)
+    x,y = torch.randn(2,2,3,32,64)
+    disp,valid = 40*torch.rand(2,32,64),torch.rand(2,32,64)<.8
+    cb = dsnet_callback(teacher, student, at='full')
+    with torch.no_grad(): taught,out = teacher(x, y, cb.upto, all_outputs=cb.all_outputs),student(x, y)
+    got = {t.name:t(out, taught, disp, valid, 0.).item() for t in cb.terms}
+    def cos(name): return cosine_distance(get_map(out, name), get_map(taught, name))
+    def ce(i):
+        p,q = (upsample_scores(o.aggregation[i], 48).softmax(1) for o in (out,taught))
+        return -(q*p.log()).sum(1).mean()
+    gap = F.smooth_l1_loss(out.disparity[-1][valid], taught.disparity[-1][valid])
+    want = dict(features=sum(cos(f'features.{v}.{i}') for v in ('left','right') for i in (0,1)), volume=5*cos('cost_volume'),
+                aggregation=.2*4*(.5*ce(-2)+ce(-1)), disparity=.1*gap)
+    test_eq(got.keys(), want.keys())
+    for k in want: test_close(got[k], want[k].item(), eps=1e-4*abs(want[k].item()))
+    outputs = [((d-disp).abs()+.5).log()[valid].mean() for d in out.disparity] # log-L1 of all three
+    truth = cb.supervised_weight*RegressionLoss(student.supervised_weights)(out, disp, valid)
+    test_close(truth.item(), (.5*outputs[0]+.7*outputs[1]+outputs[2]).item(), eps=1e-4)
+
 def test_any_teacher_trains_any_student():
     import tempfile
     from stereo_kd.core import set_seed

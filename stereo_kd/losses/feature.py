@@ -44,14 +44,14 @@ def cosine_distance(
 def pyramid_mse(
     student:Tensor, # (B,C,...): a map or a volume
     teacher:Tensor, # same shape
-    windows=(16,8,4), # cells along each axis
+    grids=(16,8,4), # cells along each axis, the finest first
 ) -> Tensor:        # scalar
-    "Mean square between averages over windows of several sizes"
-    pool = F.avg_pool3d if student.dim()==5 else F.avg_pool2d
-    gap,losses = student-teacher,[] # averaging is linear
-    for k in windows:
-        losses.append(pool(gap, [min(k,n) for n in gap.shape[2:]]).square().mean())
-    return torch.stack(losses).mean()
+    "Mean square between maps, and with half the weight each time between their means on coarser grids"
+    gap,pool = student-teacher,getattr(F, f'adaptive_avg_pool{student.dim()-2}d') # averaging is linear
+    sizes = [tuple(min(k, n) for n in gap.shape[2:]) for k in grids]
+    losses = [gap.square().mean(), *(pool(gap, s).square().mean() for s in sizes if s!=gap.shape[2:])]
+    weights = [2.**-k for k in range(len(losses))]
+    return sum(w*l for w,l in zip(weights, losses))/sum(weights)
 
 # %% ../../nbs/42_losses.feature.ipynb #37709b6c
 def layer_pairs(
@@ -121,7 +121,7 @@ class AdaptedLoss(nn.Module):
             if s[2:]!=t[2:]: raise ValueError(f"{name} of the student is {s}, that of the teacher {t}")
             if s[1]!=t[1]:
                 conv = nn.Conv3d if len(s)==5 else nn.Conv2d
-                self.adapters[_both_views(name)] = conv(s[1], t[1], 1)
+                self.adapters[_both_views(name)] = conv(s[1], t[1], 1, bias=len(s)==4) # where x<d a volume stays zero
 
     def forward(self, student, teacher, disp, valid):
         loss = 0.
