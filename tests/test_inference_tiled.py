@@ -45,11 +45,19 @@ def test_weights_add_up_to_one():
             return []
         def disparity(self, answer, size): return answer[:,:size[0],:size[1]]
         def confidence(self, answer, size): return (4*torch.randn(len(answer), *size)).exp()
+    class Cocksure(Seven): # wrong at the left border of what it sees, and very sure there
+        def aggregation(self, volume, left, right, extras, all_outputs):
+            extras['seven'] = torch.where(torch.arange(volume.shape[-1])<48, 99., 7.).expand_as(volume[:,0])
+            return []
+        def confidence(self, answer, size): return torch.where(answer>7, 1e6, 1.)[:,:size[0],:size[1]]
     torch.manual_seed(0)
     net,x = Tiled(Seven(48), (32,96), .5),torch.randn(2,3,70,300)
     tile,places = net.places((70,300))
     test_close(net(x, x.clone()).disparity[-1], torch.full((2,70,300), 7.), eps=1e-4)
     test_eq([tile,len(places),set(calls)], [(32,96),4*6,{(2,3,32,96)}])
+    said = Tiled(Cocksure(48), (32,96), .6)(x, x).disparity[-1]
+    test_close(said[...,48:], torch.full((2,70,252), 7.), eps=1.)
+    test_close(said[...,:30], torch.full((2,70,30), 99.), eps=1e-3) # nothing sees these better
     calls.clear()
     big = torch.zeros(1,3,400,1000) # more tiles, not larger ones
     net(big, big)
@@ -96,7 +104,9 @@ def test_confidence_of_the_network_counts():
     outs = [(net(x[...,s:s+80], y[...,s:s+80]),s) for s in (0,40)]
     total,weight = torch.zeros(2,40,120)
     for out,s in outs:
-        w = tile_weights((40,80), 48, (False,False,s>0,s<40))*net.confidence(out.extras['laplace'], (40,80))[0]
+        sure = net.confidence(out.extras['laplace'], (40,80))[0]
+        if s>0: sure[:,:48] = sure.min()
+        w = tile_weights((40,80), 48, (False,False,s>0,s<40))*sure
         total[:,s:s+80] += w*out.disparity[-1][0]
         weight[:,s:s+80] += w
     test_close(got[0], total/weight, eps=1e-4)

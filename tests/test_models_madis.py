@@ -7,7 +7,7 @@ from safetensors.torch import load_file
 from torch import nn, Tensor
 from stereo_kd.core import check_file, pick
 from stereo_kd.models.base import StereoNet
-from stereo_kd.models.vit import Decoder, Encoder, hidden_tokens, init_transformer, patchify
+from stereo_kd.models.vit import Decoder, Encoder, hidden_tokens, init_transformer, patchify, search_the_same
 import os
 import matplotlib.pyplot as plt
 from fastcore.test import *

@@ -26,7 +26,9 @@ def test_only_the_difference_of_positions_counts():
     test_close(product((2,3), (2,3)), (q*k).sum().item(), eps=1e-5)
     others = [product((2,3), p) for p in ((4,3),(2,9),(0,9),(4,-3))] # another row, column, or side
     assert min(abs(product((2,3), (4,9))-o) for o in others)>.05
-    test_close(rotate(q, rope_tables(torch.tensor([[(5,7)]]), 16)).norm(), q.norm(), eps=1e-5)
+    there = rope_tables(torch.tensor([[(5,7)]]), 16)
+    test_close(rotate(q, there).norm(), q.norm(), eps=1e-5)
+    test_close(rotate(rotate(q, there), turned_back(there)), q, eps=1e-5)
     test_eq(rotate(q.half(), rope_tables(torch.tensor([[(5,7)]]), 16)).dtype, torch.half)
     test_fail(lambda: rope_tables(torch.zeros(1,1,2), 18), contains='multiple of 4 numbers, got 18')
 
@@ -45,6 +47,24 @@ def test_attention_is_what_its_weights_say():
     far = rope_tables(token_positions((2,3))[None]+torch.tensor([30,50]), 8)
     test_close(layer.weights(x[:1], far), a, eps=1e-4) # the whole view moved
     test_fail(lambda: Attention(36, 4), contains='width 36 must be a multiple of 4 times the heads, 4')
+
+def test_turned_values_bring_the_offset():
+    torch.manual_seed(0)
+    layer = Attention(32, 4, turned=True).requires_grad_(False)
+    nn.init.eye_(layer.out.weight)
+    nn.init.zeros_(layer.out.bias)
+    def at(*places): return rope_tables(torch.tensor([places]), 8)
+    x,one = torch.randn(1,1,32),torch.randn(1,1,32)
+    v = layer.key_value(one)[...,32:].view(1,1,4,8).transpose(1, 2) # all there is to get
+    for p,q in (((3,5),(3,2)), ((0,0),(4,7))):
+        got = layer(x, at(p), one, at(q)).view(1,1,4,8).transpose(1, 2)
+        offset = (q[0]-p[0],q[1]-p[1])
+        test_close(got, rotate(v, at(offset)), eps=1e-5)
+        assert (got-v).abs().max()>.1
+    y,grid = torch.randn(1,6,32),token_positions((2,3))
+    near,far = (layer(y, rope_tables((grid+g)[None], 8)) for g in (torch.tensor([0,0]),torch.tensor([30,50])))
+    test_close(near, far, eps=1e-4) # the whole view moved
+    test_close(layer(x, at((2,2)), one, at((2,2))), Attention.forward(layer, x, at((9,9)), one, at((9,9))), eps=1e-5)
 
 def test_blocks_add_to_what_they_get():
     torch.manual_seed(0)
@@ -102,6 +122,23 @@ def test_the_decoder_reads_memory_and_keeps_its_place():
         for p in block.cross.out.parameters(): nn.init.zeros_(p)
     test_eq(torch.stack(net(x, y, (3,4))), torch.stack(net(x, y.flip(1), (3,4))))
     for taps in ((1,2),(),(0,3),(3,1)): test_fail(lambda: Decoder(32, 3, 4, taps), contains='to the depth, 3')
+
+def test_a_search_for_the_same_finds_it():
+    torch.manual_seed(0)
+    grid = (8,16)
+    x = torch.randn(1,128,96)
+    moved = x.view(1,*grid,96).roll(-2, 2).flatten(1, 2)     # what was at column 5 is at column 3
+    match = torch.arange(128).view(grid).roll(2, 1).flatten() # where each token is in `moved`
+    rope = rope_tables(token_positions(grid)[None], 24)
+    def found(decoder): # share of tokens and heads that look at the match most
+        b = decoder.blocks[0]
+        w = b.cross.weights(b.norm2(x), rope, b.norm_memory(moved), rope)
+        inside = torch.arange(128)%16>=2
+        return (w.argmax(-1)==match)[...,inside].float().mean().item()
+    decoder = init_transformer(Decoder(96, 1, 4, (1,))).requires_grad_(False)
+    by_chance = found(decoder)
+    print(f'{by_chance:.2f} at first, {found(search_the_same(decoder)):.2f} as a search')
+    assert by_chance<.05<.3<found(decoder)
 
 def test_the_spread_of_fresh_weights():
     torch.manual_seed(0)

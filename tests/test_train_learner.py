@@ -372,6 +372,9 @@ def test_schedules_reach_the_optimiser():
                 learn.recorder, 'hps') else learn.recorder.lrs
     test_eq(rates(constant), [1.]*10)
     test_close(rates(partial(step_decay, at=(.35,.75))), [1.]*4+[.1]*4+[.01]*2, eps=1e-6)
+    warm = rates(warm_cosine)
+    test_close([warm[0],max(warm),warm.index(max(warm))], [0.,1.,1], eps=1e-6)
+    assert warm[1:]==sorted(warm[1:], reverse=True) and 0<warm[-1]<.05
     one = rates(one_cycle)
     test_close([one[0],max(one),one.index(max(one))], [.04,1.,1], eps=1e-6)
     assert one[1:]==sorted(one[1:], reverse=True) and one[-1]<.05

@@ -14,6 +14,7 @@ from stereo_kd.losses.response import tempered_ce, tempered_kl, tempered_l1, Res
 from stereo_kd.models.tsnnet import TSNnet
 from stereo_kd.train.distill import DistillCallback, Term, ramp, step_down
 from stereo_kd.train.ema_mim import EMACallback, MaskCallback
+from stereo_kd.train.learner import warm_cosine
 import torch
 from fastai.basics import Learner, SGD
 from fastcore.test import *
@@ -78,7 +79,8 @@ def test_a_distribution_teaches_scores():
 def test_recipes_for_a_network_that_teaches_itself():
     def kinds(r): return [type(c).__name__ for c in r['cbs']]
     r = madis_recipe()
-    test_eq([type(r['loss']).__name__,r['wd'],r['opt_func'].keywords], ['LaplacianLoss',.05,dict(sqr_mom=.95)])
+    test_eq([type(r['loss']).__name__,r['wd'],r['opt_func'].keywords], ['LaplacianLoss',.05,dict(sqr_mom=.95, eps=1e-8)])
+    test_eq(r['schedule'](2.)['lr'](.1), 2.)
     test_eq([kinds(r),r['cbs'][0].ratios,r['cbs'][1].parts], [['MaskCallback','EMACallback'],(.4,.4),()])
     test_eq([kinds(madis_recipe(0.)),kinds(madis_recipe(ema=''))], [['EMACallback'],['MaskCallback']])
     test_eq(kinds(madis_recipe(0., '')), [])

@@ -82,7 +82,9 @@ def _weights(self:Tiled, out, tile, place, size):
     w = tile_weights(tile, self.max_disp, inner)[None].to(out.disparity[-1].device)
     network = getattr(self.net, 'counts_as', self.net) # an engine answers what its network would
     if not hasattr(network, 'confidence'): return w
-    return w*network.confidence(out.extras[network.answer], tile)
+    sure = network.confidence(out.extras[network.answer], tile)
+    if inner[2]: sure[...,:self.max_disp] = sure.amin((1,2), keepdim=True) # guesses, however sure
+    return w*sure
 
 @patch
 def forward(self:Tiled,

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from torch import nn, Tensor
 from ..core import check_file, pick
 from .base import StereoNet
-from .vit import Decoder, Encoder, hidden_tokens, init_transformer, patchify
+from .vit import Decoder, Encoder, hidden_tokens, init_transformer, patchify, search_the_same
 
 # %% ../../nbs/34_models.madis.ipynb #3c473874
 class ResidualUnit(nn.Module):
@@ -79,7 +79,8 @@ SIZES = dict(
     small=dict(
         patch=16, encoder=(768,12,12), decoder=(512,8,16), taps=(2,4,6,8), layers=(96,192,384,768),
         channels=256),
-    tiny=dict(patch=8, encoder=(96,4,4), decoder=(96,4,4), taps=(1,2,3,4), layers=(12,24,48,96), channels=24))
+    tiny=dict(
+        patch=8, encoder=(96,4,4), decoder=(96,4,4), taps=(1,2,3,4), layers=(12,24,48,96), channels=24, turned=True))
 BOUND = 3. # of the logarithm of the scale
 
 # %% ../../nbs/34_models.madis.ipynb #c17c9d03
@@ -92,15 +93,16 @@ class MaDis(StereoNet):
     ):
         super().__init__(max_disp)
         s = pick(SIZES, size, 'size')
-        width,p = s['decoder'][0],s['patch']
+        width,p,turned = s['decoder'][0],s['patch'],s.get('turned', False)
         self.multiple = p
-        self.encoder = Encoder(*s['encoder'], p)
+        self.encoder = Encoder(*s['encoder'], p, turned)
         self.embed = nn.Linear(self.encoder.width, width)
         self.mask_token = nn.Parameter(torch.empty(width))
-        self.decoder = Decoder(*s['decoder'], s['taps'])
+        self.decoder = Decoder(*s['decoder'], s['taps'], turned)
         self.reconstruct = nn.Linear(width, 3*p*p)
         self.head = DPTHead(width, p, s['layers'], s['channels'])
         init_transformer(self)
+        if turned: search_the_same(self.decoder)
         nn.init.normal_(self.mask_token, std=.02)
         nn.init.constant_(self.head.last[-1].bias[1], raw_scale(usual_error(max_disp)))
 

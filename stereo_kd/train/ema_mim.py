@@ -62,8 +62,8 @@ def after_loss(self:MaskCallback):
 # %% ../../nbs/59_train.ema_mim.ipynb #db3076e0
 def momentum(
     step:int,       # number of the update, from 1
-    decay:float,    # m, in [0,1]: 0 copies, 1 keeps
-    warmup:int=10,  # w, steps
+    decay:float,    # m, in [0,1]: 0 copies, 1 keeps once the warm-up is over
+    warmup:int=10,  # w, steps; 0: none
 ) -> float:         # m_t
     "Share of the copy that stays"
     return min(decay, step/(step+warmup))

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['ChannelsLastCallback', 'BF16Callback', 'fast_precision', 'OrderCallback', 'StagesCallback', 'FrozenNormCallback',
-           'Diverged', 'last_good', 'not_finite', 'DivergenceCallback', 'StateCallback', 'one_cycle', 'constant',
-           'step_decay', 'AdjustCallback', 'fit', 'default_loss', 'stereo_learner']
+           'Diverged', 'last_good', 'not_finite', 'DivergenceCallback', 'StateCallback', 'one_cycle', 'warm_cosine',
+           'constant', 'step_decay', 'AdjustCallback', 'fit', 'default_loss', 'stereo_learner']
 
 # %% ../../nbs/63_train.learner.ipynb #577f1078
 import fastai.callback.hook # `summary`
@@ -199,6 +199,13 @@ def one_cycle(
     "fastai's one-cycle schedule with a short warm-up"
     return dict(lr=combined_cos(warmup, lr/25, lr, lr/1e5), mom=combined_cos(warmup, .95, .85, .95))
 
+def warm_cosine(
+    lr:float,         # highest learning rate
+    warmup:float=.1,  # share of the training in which it rises
+) -> dict:            # hyper-parameter -> function of progress in [0,1]
+    "From nothing to the highest rate and back, each on half a cosine; the momentum stays"
+    return dict(lr=combined_cos(warmup, 0., lr, 0.))
+
 def constant(
     lr:float, # learning rate
 ) -> dict:    # hyper-parameter -> function of progress in [0,1]
@@ -271,7 +278,7 @@ def stereo_learner(
     precision:str=None, # 'fp32' or 'bf16'; `fast_precision()` if None
     wd:float=1e-2,    # decoupled weight decay
     opt_func=None,    # `opt_func(params, lr=...)`; AdamW with betas .9 and .999 if None
-    schedule=one_cycle, # `schedule(lr)`, for `fit`: one_cycle, constant, step_decay or another
+    schedule=one_cycle, # `schedule(lr)`, for `fit`: one_cycle, warm_cosine, constant, step_decay or another
     divergence:str='stop', # or 'skip', see `DivergenceCallback`
     cbs=(),           # further callbacks: one or a list
     **kwargs          # for fastai's `Learner`

@@ -22,6 +22,7 @@ from ..losses.response import tempered_ce, tempered_kl, tempered_l1, ResponseLos
 from ..models.tsnnet import TSNnet
 from .distill import DistillCallback, Term, ramp, step_down
 from .ema_mim import EMACallback, MaskCallback
+from .learner import warm_cosine
 
 # %% ../../nbs/64_train.recipes.ipynb #c04ccbbf
 def _check(teacher, student, supervision):
@@ -177,7 +178,7 @@ def dsnet_callback(
     return callback
 
 # %% ../../nbs/64_train.recipes.ipynb #e594aae0
-def _paper_optimizer(): return dict(wd=.05, opt_func=partial(Adam, sqr_mom=.95))
+def _paper_optimizer(): return dict(wd=.05, opt_func=partial(Adam, sqr_mom=.95, eps=1e-8), schedule=warm_cosine)
 
 def completion_recipe(
     mask:float=.9, # share of the left view that is hidden
