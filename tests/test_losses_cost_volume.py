@@ -33,6 +33,12 @@ def test_outputs_are_compared_one_by_one():
     test_eq([v.grad is not None for v in s.aggregation], [False,True,True])
     test_eq([v.grad for v in t.aggregation], [None]*4)
     test_close(OutputsLoss(48, at='full')(s, t, None, valid), want(-1), eps=1e-4)
+    learned = output(1) # with an upsampling of its own: as `ResponseLoss` sees it
+    learned.extras['upsample_weights'] = torch.randn(2,144,6,8)
+    one = ResponseLoss(48, tempered_ce, 'full')(learned, t, None, valid)
+    test_close(OutputsLoss(48, at='full')(learned, t, None, valid), one, eps=1e-5)
+    bare = StereoOutput([[],[],learned.aggregation,[],dict(tau=learned.extras['tau'])])
+    assert abs(one-ResponseLoss(48, tempered_ce, 'full')(bare, t, None, valid))>1e-3
     test_fail(lambda: OutputsLoss(48, {'aggregation.-4':1.})(s, t, None, valid), exc=ValueError, contains="no map 'aggregation.-4'")
 
 def test_cross_entropy_is_divergence_plus_entropy():

@@ -1,5 +1,6 @@
 # Generated from nbs/45_losses.disparity.ipynb; edit the notebook, not this file
 import torch
+from torch import Tensor
 from stereo_kd.losses.supervised import smooth_l1
 from stereo_kd.models.base import get_map
 import matplotlib.pyplot as plt

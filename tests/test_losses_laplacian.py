@@ -2,7 +2,7 @@
 import torch
 from torch import Tensor
 from stereo_kd.losses.response import tempered_l1
-from stereo_kd.models.base import get_map
+from stereo_kd.models.base import get_map, own_scores, own_weights
 from stereo_kd.models.regression import pixel_mean
 import matplotlib.pyplot as plt
 from fastcore.test import *
@@ -69,6 +69,14 @@ def test_scores_are_compared_with_the_distribution():
             loss = LaplaceResponseLoss(48, distance, at)
             right,wrong = (loss(out(s), teacher, None, valid).item() for s in (same,same.roll(9, 1)))
             assert abs(right)<1e-4<.1<wrong
+    def read_at(tau, s): return StereoOutput([[],[],[s],[],dict(tau=torch.full((1,), tau))])
+    for at in ('full','sampled'): # a network that is read at a third needs a third of the scores
+        same_,other = (LaplaceResponseLoss(48, at=at)(read_at(1/3, v), teacher, None, valid).item() for v in (same/3,same))
+        assert abs(same_)<1e-4<.1<other
+    z = torch.zeros(1,144,4,6, requires_grad=True) # a learned upsampling is part of the answer
+    learned = StereoOutput([[],[],[same.roll(9, 1)],[],dict(tau=torch.ones(1), upsample_weights=z)])
+    LaplaceResponseLoss(48, tempered_kl, 'full')(learned, teacher, None, valid).backward()
+    assert z.grad is not None
     s = torch.zeros(1,48,4,6, requires_grad=True) # knows nothing: its gradient leads to the probabilities
     LaplaceResponseLoss(48, tempered_kl)(out(s), teacher, None, valid).backward()
     test_close(s.grad.sum((2,3))[0], 1/48-same[0,:,0,0].softmax(0), eps=1e-5)

@@ -2,7 +2,7 @@
 import torch
 import torch.nn.functional as F
 from fastcore.basics import patch
-from torch import nn
+from torch import nn, Tensor
 from stereo_kd.models.base import StereoNet
 from stereo_kd.models.cost_volume import cosine_volume
 from stereo_kd.models.layers import ConvBN, make_upsample

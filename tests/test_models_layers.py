@@ -2,7 +2,7 @@
 import math
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import nn, Tensor
 from fastcore.test import *
 import matplotlib.pyplot as plt
 from stereo_kd.models.layers import *

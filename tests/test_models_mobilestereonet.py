@@ -1,6 +1,7 @@
 # Generated from nbs/27_models.mobilestereonet.ipynb; edit the notebook, not this file
 import torch
 import torch.nn.functional as F
+from fastcore.basics import patch
 from torch import nn, Tensor
 from stereo_kd.models.base import StereoNet
 from stereo_kd.models.cost_volume import interlaced_volume

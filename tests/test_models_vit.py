@@ -1,6 +1,7 @@
 # Generated from nbs/33_models.vit.ipynb; edit the notebook, not this file
 import torch
 import torch.nn.functional as F
+from fastcore.basics import patch
 from torch import nn, Tensor
 import matplotlib.pyplot as plt
 from fastcore.test import *

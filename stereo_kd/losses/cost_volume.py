@@ -14,7 +14,8 @@ from ..models.base import StereoOutput, get_map
 # %% ../../nbs/44_losses.cost_volume.ipynb #92103fee
 def _answering(out, name):
     "The output as if the scores of that name were the answer"
-    return StereoOutput([[], [], [get_map(out, name)], [], {k:v for k,v in out.extras.items() if k=='tau'}])
+    own = {k:v for k,v in out.extras.items() if k in ('tau','upsample_weights')} # what belongs to its distribution
+    return StereoOutput([[], [], [get_map(out, name)], [], own])
 
 class OutputsLoss:
     "A weighted sum over outputs of a distance between distributions over disparity"
@@ -28,7 +29,13 @@ class OutputsLoss:
         self.weights = dict(weights or {'aggregation':1.})
         self.loss = ResponseLoss(max_disp, distance, at, masked)
 
-    def __call__(self, student, teacher, disp, valid, tau=1.):
+    def __call__(self,
+        student,      # `StereoOutput` that has the scores
+        teacher,      # the same, which gets no gradient
+        disp:Tensor,  # truth (B,H,W), px; not used here
+        valid:Tensor, # bool (B,H,W), where it is known; counts if `masked`
+        tau:float=1., # temperature of both
+    ) -> Tensor:      # scalar
         terms = [w*self.loss(_answering(student, n), _answering(teacher, n), disp, valid, tau)
                  for n,w in self.weights.items()]
         return sum(terms)

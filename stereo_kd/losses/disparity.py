@@ -7,6 +7,7 @@ __all__ = ['DisparityLoss']
 
 # %% ../../nbs/45_losses.disparity.ipynb #fa8801fd
 import torch
+from torch import Tensor
 from .supervised import smooth_l1
 from ..models.base import get_map
 
@@ -18,7 +19,12 @@ class DisparityLoss:
         masked:bool=True,   # only where there is truth; False: every pixel
     ): self.distance,self.masked = distance,masked
 
-    def __call__(self, student, teacher, disp, valid):
+    def __call__(self,
+        student,      # `StereoOutput` with disparities
+        teacher,      # the same, which gets no gradient
+        disp:Tensor,  # truth (B,H,W), px; not used here
+        valid:Tensor, # bool (B,H,W), where it is known; counts if `masked`
+    ) -> Tensor:      # scalar; 0 where no pixel counts
         s,t = (get_map(o, 'disparity').float() for o in (student,teacher))
         if s.shape!=t.shape:
             raise ValueError(f"the disparity of the student is {tuple(s.shape)}, that of the teacher {tuple(t.shape)}")

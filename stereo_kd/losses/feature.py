@@ -21,7 +21,13 @@ class MapLoss:
         relative:bool=False,   # in units of the teacher's mean square
     ): self.name,self.distance,self.relative = name,distance,relative
 
-    def __call__(self, student, teacher, disp, valid, **settings):
+    def __call__(self,
+        student,      # `StereoOutput` that has the map
+        teacher,      # the same, which gets no gradient
+        disp:Tensor,  # truth (B,H,W), px; not used here
+        valid:Tensor, # bool (B,H,W), where it is known; not used here
+        **settings    # of the distance, such as `tau`
+    ) -> Tensor:      # scalar
         s,t = (get_map(o, self.name).float() for o in (student,teacher))
         t = t.detach()
         if s.shape!=t.shape:
@@ -80,11 +86,19 @@ class FeatureLoss(nn.Module):
         self.pairs = [(i,j,round(a*student[j]),round(b*student[j])) for i,j,a,b in pairs]
         self.adapters = nn.ModuleList(self.adapter(teacher[i], b-a) for i,_,a,b in self.pairs)
 
-    def adapter(self, t, s):
+    def adapter(self,
+        t:int, # channels of the teacher's layer
+        s:int, # of the student's
+    ) -> nn.Module: # of the map that is translated, see `adapt`
         if t==s: return nn.Identity()
         return nn.Conv2d(s, t, 1) if self.adapt=='student' else nn.Sequential(nn.ReLU6(), nn.Conv2d(t, s, 1))
 
-    def forward(self, student, teacher, disp, valid):
+    def forward(self,
+        student,      # `StereoOutput` with features
+        teacher,      # the same
+        disp:Tensor,  # truth (B,H,W), px; not used here
+        valid:Tensor, # bool (B,H,W), where it is known; not used here
+    ) -> Tensor:      # scalar
         losses = []
         for s_view,t_view in zip(student.features, teacher.features, strict=True):
             for (i,j,a,b),adapter in zip(self.pairs, self.adapters, strict=True):
@@ -123,7 +137,12 @@ class AdaptedLoss(nn.Module):
                 conv = nn.Conv3d if len(s)==5 else nn.Conv2d
                 self.adapters[_both_views(name)] = conv(s[1], t[1], 1, bias=len(s)==4) # where x<d a volume stays zero
 
-    def forward(self, student, teacher, disp, valid):
+    def forward(self,
+        student,      # `StereoOutput` that has the maps
+        teacher,      # the same, which gets no gradient
+        disp:Tensor,  # truth (B,H,W), px; not used here
+        valid:Tensor, # bool (B,H,W), where it is known; not used here
+    ) -> Tensor:      # scalar
         loss = 0.
         for name,weight in self.weights.items():
             s,t = get_map(student, name),get_map(teacher, name).detach().float()

@@ -9,7 +9,7 @@ __all__ = ['laplacian_nll', 'LaplacianLoss', 'laplace_scores', 'LaplaceResponseL
 import torch
 from torch import Tensor
 from .response import tempered_l1
-from ..models.base import get_map
+from ..models.base import get_map, own_scores, own_weights
 from ..models.regression import pixel_mean
 
 # %% ../../nbs/46_losses.laplacian.ipynb #093e1a9a
@@ -24,7 +24,11 @@ def laplacian_nll(
 class LaplacianLoss:
     "Mean over the valid pixels, for networks that answer with `laplace`; 0 where no pixel is valid"
     stage = 'aggregation' # as far as a network has to be run for it
-    def __call__(self, out, disp, valid):
+    def __call__(self,
+        out,          # `StereoOutput` that has `laplace`
+        disp:Tensor,  # truth (B,H,W), px
+        valid:Tensor, # bool (B,H,W), where it is known
+    ) -> Tensor:      # scalar
         h,w = disp.shape[-2:]
         loss = laplacian_nll(*get_map(out, 'laplace')[...,:h,:w].unbind(1), disp)
         return torch.where(valid, loss, 0).sum()/valid.sum().clamp(min=1)
@@ -53,10 +57,17 @@ class LaplaceResponseLoss:
         masked:bool=False,    # only where there is truth
     ): self.max_disp,self.distance,self.at,self.masked = max_disp,distance,at,masked
 
-    def __call__(self, student, teacher, disp, valid, tau=1.):
+    def __call__(self,
+        student,      # `StereoOutput` with scores
+        teacher,      # `StereoOutput` that has `laplace`, which gets no gradient
+        disp:Tensor,  # truth (B,H,W), px; not used here
+        valid:Tensor, # bool (B,H,W), where it is known; counts if `masked`
+        tau:float=1., # temperature of both
+    ) -> Tensor:      # scalar
         h,w = valid.shape[-2:]
         maps = list(get_map(teacher, 'laplace').detach().float()[...,:h,:w].unbind(1))
         def compare(scores, mu, c):
             return self.distance(scores, laplace_scores(mu, c, self.max_disp), tau)
         valid = valid if self.masked else torch.ones_like(valid)
-        return pixel_mean(compare, [get_map(student, 'aggregation')], maps, valid, self.max_disp, self.at)
+        learned = [own_weights(student, self.max_disp)]
+        return pixel_mean(compare, [own_scores(student)], maps, valid, self.max_disp, self.at, weights=learned)

@@ -31,7 +31,11 @@ def masked_mse(
 class ReconstructionLoss:
     "Sum over the views of the error of their hidden patches"
     stage = 'cost_volume' # as far as a network has to be run for it
-    def __call__(self, out, disp, valid):
+    def __call__(self,
+        out,          # `StereoOutput` of a network that was given visible tokens
+        disp:Tensor,  # truth (B,H,W), px; not used here
+        valid:Tensor, # bool (B,H,W), where it is known; not used here
+    ) -> Tensor:      # scalar; 0 if no patch is hidden
         if 'reconstruction' not in out.extras:
             raise ValueError(
                 "the network has reconstructed nothing: it was not given the visible tokens of a masked pair")

@@ -65,7 +65,13 @@ class ResponseLoss:
         masked:bool=False,   # only where there is truth
     ): self.max_disp,self.distance,self.at,self.masked = max_disp,distance,at,masked
 
-    def __call__(self, student, teacher, disp, valid, tau=1.):
+    def __call__(self,
+        student,      # `StereoOutput` with scores
+        teacher,      # the same of the teacher, which gets no gradient
+        disp:Tensor,  # truth (B,H,W), px; not used here
+        valid:Tensor, # bool (B,H,W), where it is known; counts if `masked`
+        tau:float=1., # temperature of both
+    ) -> Tensor:      # scalar
         pair = [own_scores(student),own_scores(teacher).detach()]
         weights = [own_weights(o, self.max_disp) for o in (student,teacher)]
         if weights[1] is not None: weights[1] = weights[1].detach()
@@ -74,6 +80,8 @@ class ResponseLoss:
             lambda p,q: self.distance(p, q, tau), pair, [], valid, self.max_disp, self.at,
             self.kernel(tau), weights)
 
-    def kernel(self, tau): # the fused form of a distance that has one
+    def kernel(self,
+        tau:float, # temperature
+    ):             # the fused form of the distance; False if it has none
         fused = {tempered_l1:partial(fused_sum, 'l1'), tempered_kl:partial(fused_sum, 'kl'), tempered_ce:fused_ce}
         return self.distance in fused and partial(fused[self.distance], tau=tau)

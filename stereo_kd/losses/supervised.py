@@ -108,7 +108,11 @@ class SupervisedLoss:
         if len(self.window)!=2 or not all(n>0 and n%2 for n in self.window):
             raise ValueError(f"window must be two odd numbers, rows and columns, got {window!r}")
 
-    def per_pixel(self, scores, disp, *near):
+    def per_pixel(self,
+        scores:Tensor, # (B,D,...)
+        disp:Tensor,   # (B,...) truth, px
+        *near:Tensor,  # (B,...) each: truth in the window, see `neighbour_truth`; for 'modes' only
+    ) -> Tensor:       # (B,...)
         loss = self.l1*F.smooth_l1_loss(soft_argmax(scores), disp, reduction='none')
         return loss+self.ce*self.entropy(scores, disp, *near) if self.ce else loss
 
@@ -161,7 +165,11 @@ class RegressionLoss:
         distance=log_l1,  # `distance(pred, disp)` -> per pixel; or `smooth_l1`
     ): self.weights,self.distance = tuple(weights),distance
 
-    def __call__(self, out, disp, valid):
+    def __call__(self,
+        out,          # `StereoOutput` with disparities
+        disp:Tensor,  # truth (B,H,W), px
+        valid:Tensor, # bool (B,H,W), where it is known
+    ) -> Tensor:      # scalar; 0 where no pixel is valid
         n = len(out.disparity)
         if n not in (1,len(self.weights)): raise ValueError(f"{n} outputs for {len(self.weights)} weights")
         w = self.weights[-n:] if n>1 else (1.,)

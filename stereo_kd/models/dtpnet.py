@@ -9,7 +9,7 @@ __all__ = ['SHARPNESS', 'FORMS', 'SETTINGS', 'PUBLISHED', 'DTPFeatures', 'DTPnet
 import torch
 import torch.nn.functional as F
 from fastcore.basics import patch
-from torch import nn
+from torch import nn, Tensor
 from ..core import pick
 from .base import StereoNet
 from .cost_volume import cosine_volume
@@ -43,7 +43,9 @@ class DTPFeatures(nn.Module):
         widths = [width,*[2*width]*len(self.deeper)]
         self.spp = SPP(widths[-1]) if spp else None
         self.channels = sum(widths)+skip+spp*128
-    def forward(self, image):
+    def forward(self,
+        image:Tensor, # (B,3,H,W)
+    ) -> list:        # (B,stem,H/2,W/2), (B,width,H/4,W/4), up to two of (B,2*width,H/4,W/4), and (B,channels,H/4,W/4)
         half = self.layer1(self.stem(image))
         maps = [self.layer2(half)]
         for layer in self.deeper: maps.append(layer(maps[-1]))

@@ -9,7 +9,7 @@ __all__ = ['SHARPNESS', 'Residual', 'Below', 'DTPnetLite']
 import torch
 import torch.nn.functional as F
 from fastcore.basics import patch
-from torch import nn
+from torch import nn, Tensor
 from .base import StereoNet
 from .cost_volume import cosine_volume
 from .layers import ConvBN, make_upsample
@@ -18,10 +18,15 @@ from .regression import check_reading
 # %% ../../nbs/31_models.dtpnet_lite.ipynb #3504b1dc
 class Residual(nn.Module):
     "A 3x3 convolution, BatchNorm and ReLU beside the identity"
-    def __init__(self, n):
+    def __init__(self,
+        n:int, # channels in and out
+    ):
         super().__init__()
         self.body = ConvBN(n, n, 3, act=nn.ReLU())
-    def forward(self, x): return x+self.body(x)
+    def forward(self,
+        x:Tensor, # (B,n,H,W)
+    ) -> Tensor:  # same shape
+        return x+self.body(x)
 
 # %% ../../nbs/31_models.dtpnet_lite.ipynb #aec67e73
 class Below(nn.Module):
@@ -35,7 +40,9 @@ class Below(nn.Module):
         self.body = nn.Sequential(
             ConvBN(n, inner, 3, 2, act=nn.ReLU()), *[Residual(inner) for _ in range(blocks)],
             nn.Conv2d(inner, n, 1))
-    def forward(self, x):
+    def forward(self,
+        x:Tensor, # (B,n,H,W)
+    ) -> Tensor:  # same shape, 0 or more
         return F.relu(x+F.interpolate(self.body(x), size=x.shape[-2:], mode='bilinear', align_corners=False))
 
 # %% ../../nbs/31_models.dtpnet_lite.ipynb #806bb73a

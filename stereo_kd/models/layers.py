@@ -11,22 +11,32 @@ __all__ = ['GROUP', 'DilatedDepthwise', 'StridedPointwise', 'ConvBN', 'MobileV1'
 import math
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import nn, Tensor
 
 # %% ../../nbs/22_models.layers.ipynb #8c6ee980
 class DilatedDepthwise(nn.Conv2d):
     "A depthwise convolution with dilation whose bf16 gradient is right on a CPU"
-    def forward(self, x):
+    def forward(self,
+        x:Tensor, # (B,C,H,W)
+    ) -> Tensor:  # (B,C,H/stride,W/stride); on a CPU in the type of the weights
         if x.device.type!='cpu': return super().forward(x)
         with torch.autocast('cpu', enabled=False): return super().forward(x.to(self.weight.dtype))
 
 # %% ../../nbs/22_models.layers.ipynb #f410215c
 class StridedPointwise(nn.Conv2d):
     "A strided 1x1 convolution that takes its pixels first"
-    def __init__(self, ni, nf, stride=2, **kwargs):
+    def __init__(self,
+        ni:int,       # input channels
+        nf:int,       # output channels
+        stride:int=2, # along both axes
+        **kwargs      # of `nn.Conv2d`
+    ):
         super().__init__(ni, nf, 1, **kwargs)
         self.step = stride
-    def forward(self, x): return super().forward(x[...,::self.step,::self.step])
+    def forward(self,
+        x:Tensor, # (B,ni,H,W)
+    ) -> Tensor:  # (B,nf,H/stride,W/stride), rounded up
+        return super().forward(x[...,::self.step,::self.step])
 
 # %% ../../nbs/22_models.layers.ipynb #964f4290
 class ConvBN(nn.Sequential):
@@ -59,7 +69,10 @@ class MobileV1(nn.Module):
             ConvBN(ni, ni, 3, stride, dilation, groups=ni, act=nn.ReLU6()), ConvBN(ni, nf, 1, act=nn.ReLU6()),
             ConvBN(nf, nf, 3, 1, dilation, groups=nf, act=nn.ReLU6()), ConvBN(nf, nf, 1))
         self.shortcut = ConvBN(ni, nf, 1, stride) if stride>1 or ni!=nf else nn.Identity()
-    def forward(self, x): return self.body(x)+self.shortcut(x)
+    def forward(self,
+        x:Tensor, # (B,ni,H,W)
+    ) -> Tensor:  # (B,nf,H/stride,W/stride)
+        return self.body(x)+self.shortcut(x)
 
 # %% ../../nbs/22_models.layers.ipynb #59b1d4a2
 class MobileV2(nn.Module):
@@ -76,12 +89,17 @@ class MobileV2(nn.Module):
             ConvBN(ni, n, 1, act=nn.ReLU6()), ConvBN(n, n, 3, stride, groups=n, act=nn.ReLU6()),
             ConvBN(n, nf, 1))
         self.residual = stride==1 and ni==nf
-    def forward(self, x): return self.body(x)+x if self.residual else self.body(x)
+    def forward(self,
+        x:Tensor, # (B,ni,H,W)
+    ) -> Tensor:  # (B,nf,H/stride,W/stride)
+        return self.body(x)+x if self.residual else self.body(x)
 
 # %% ../../nbs/22_models.layers.ipynb #bae09b80
 class FirstBlock(MobileV2):
     "The `MobileV2` that sees the image: full precision also under autocast"
-    def forward(self, x):
+    def forward(self,
+        x:Tensor, # (B,ni,H,W), the image
+    ) -> Tensor:  # (B,nf,H/stride,W/stride) in the type of the weights
         # autocast does not know meta tensors, which count costs
         kind = 'cpu' if x.device.type=='meta' else x.device.type
         with torch.autocast(kind, enabled=False): return super().forward(x.to(self.body[0][0].weight.dtype))
@@ -99,7 +117,9 @@ class Hourglass2D(nn.Module):
         self.skip2,self.skip1 = MobileV2(2*c,2*c), MobileV2(c,c)
     def _up(self, ni, nf):
         return nn.Sequential(nn.ConvTranspose2d(ni, nf, 3, 2, 1, 1, bias=False), nn.BatchNorm2d(nf))
-    def forward(self, x):
+    def forward(self,
+        x:Tensor, # (B,c,H,W), H and W multiples of 4
+    ) -> Tensor:  # same shape, 0 or more
         half = self.mid1(self.down1(x))
         low = self.mid2(self.down2(half))
         half = F.relu(self.up2(low)+self.skip2(half))
@@ -123,7 +143,10 @@ class BasicBlock(nn.Module):
         self.body = nn.Sequential(
             ConvBN(ni, nf, 3, stride, dilation, act=inplace_relu()), ConvBN(nf, nf, 3, 1, dilation))
         self.shortcut = ConvBN(ni, nf, 1, stride) if stride>1 or ni!=nf else nn.Identity()
-    def forward(self, x): return self.body(x)+self.shortcut(x)
+    def forward(self,
+        x:Tensor, # (B,ni,H,W)
+    ) -> Tensor:  # (B,nf,H/stride,W/stride)
+        return self.body(x)+self.shortcut(x)
 
 # %% ../../nbs/22_models.layers.ipynb #e3c59420
 def _group(ni, nf, n, stride=1, dilation=1):
@@ -145,8 +168,13 @@ class ResidualTrunk(nn.Module):
         self.layer1,self.layer2 = _group(c, c, blocks[0]),_group(c, 2*c, blocks[1], stride=2)
         self.layer3 = _group(2*c, 4*c, blocks[2])
         self.layer4 = _group(4*c, 4*c, blocks[3], dilation=2)
-    def forward(self, image): return self.with_stem(image)[1:]
-    def with_stem(self, image): # the map before the first group too: the earliest place to distil
+    def forward(self,
+        image:Tensor, # (B,3,H,W)
+    ) -> list:        # of the four groups: (B,c,H/2,W/2), (B,2c,H/4,W/4), two of (B,4c,H/4,W/4)
+        return self.with_stem(image)[1:]
+    def with_stem(self,
+        image:Tensor, # (B,3,H,W)
+    ) -> list:        # (B,c,H/2,W/2) before the first group, the earliest place to distil, then those of `forward`
         maps = [self.stem(image)]
         for layer in (self.layer1,self.layer2,self.layer3,self.layer4): maps.append(layer(maps[-1]))
         return maps
@@ -201,7 +229,9 @@ class MobileFeatures(nn.Module):
         self.layers = nn.ModuleList(_blocks(ni, nf, n, 2 if i==1 else 1, 2 if i==3 else 1)
                                     for i,(ni,nf,n) in enumerate(
                                         zip((32,*widths), widths, blocks, strict=False)))
-    def forward(self, image):
+    def forward(self,
+        image:Tensor, # (B,3,H,W)
+    ) -> list:        # (B,C,H/2,W/2), C of `widths`; (B,C,H/4,W/4) of each further layer; those at H/4 joined
         maps = [self.stem(image)]
         for layer in self.layers: maps.append(layer(maps[-1]))
         return maps[1:]+[torch.cat(maps[2:], 1)] # the layers, and those at H/4 joined
@@ -244,7 +274,10 @@ class UpsampleWeights(nn.Module):
     def start(self): # bilinear
         nn.init.zeros_(self.out.weight)
         self.out.bias.data = bilinear_weights().add(.01).log().flatten()
-    def forward(self, half, quarter): # (B,144,H/4,W/4), before their softmax
+    def forward(self,
+        half:Tensor,    # left features (B,half,H/2,W/2)
+        quarter:Tensor, # left features (B,quarter,H/4,W/4)
+    ) -> Tensor:        # (B,144,H/4,W/4), before their softmax
         return self.out(self.mix(torch.cat([self.down(half),quarter], 1)))
 
 # %% ../../nbs/22_models.layers.ipynb #1aa8db43

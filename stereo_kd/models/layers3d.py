@@ -26,7 +26,9 @@ class Pointwise3d(nn.Conv3d):
         ni:int, # input channels
         nf:int, # output channels
     ): super().__init__(ni, nf, 1, bias=False)
-    def forward(self, x):
+    def forward(self,
+        x:Tensor, # (B,ni,D,H,W)
+    ) -> Tensor:  # (B,nf,D,H,W)
         traced = torch.is_grad_enabled() and not self.training
         if x.device.type!='cpu' or traced: return super().forward(x)
         cells = channels_last_3d(x).permute(0,2,3,4,1)
@@ -66,7 +68,11 @@ class StackedHourglass3d(nn.Module):
         self.down2 = ConvBN3d(2*c, 2*c, stride=2, act=inplace_relu())
         self.mid2 = ConvBN3d(2*c, 2*c, act=inplace_relu())
         self.up2,self.up1 = UpBN3d(2*c, 2*c),UpBN3d(2*c, c)
-    def forward(self, x, skip=None, post=None):
+    def forward(self,
+        x:Tensor,         # (B,c,D,H,W), D, H and W multiples of 4
+        skip:Tensor=None, # (B,2c,D/2,H/2,W/2), way down of the first hourglass; None: this is the first
+        post:Tensor=None, # (B,2c,D/2,H/2,W/2), way up of the hourglass before; None: there is none
+    ) -> tuple:           # (B,c,D,H,W), then way down and way up of this one, (B,2c,D/2,H/2,W/2) each
         pre = self.mid1(self.down1(x))
         pre = F.relu(pre if post is None else pre+post)
         low = self.mid2(self.down2(pre))
@@ -88,7 +94,9 @@ class Hourglass3d(nn.Module):
         self.inner = nn.Identity() if inner is None else inner
         self.up2,self.up1 = UpBN3d(4*c, 2*c),UpBN3d(2*c, c)
         self.skip2,self.skip1 = ConvBN3d(2*c, 2*c, 1),ConvBN3d(c, c, 1)
-    def forward(self, x):
+    def forward(self,
+        x:Tensor, # (B,c,D,H,W), D, H and W multiples of 4
+    ) -> Tensor:  # same shape, 0 or more
         half = self.down1(x)
         low = self.inner(self.down2(half))
         half = F.relu(self.up2(low)+self.skip2(half))
@@ -116,7 +124,9 @@ class VolumeStem(nn.Module):
         mid = mid or c
         self.reduce = nn.Sequential(ConvBN3d(ni, mid, act=inplace_relu()), ConvBN3d(mid, c, act=inplace_relu()))
         self.residual = nn.Sequential(ConvBN3d(c, c, act=inplace_relu()), ConvBN3d(c, c))
-    def forward(self, volume):
+    def forward(self,
+        volume:Tensor, # (B,ni,D,H,W)
+    ) -> Tensor:       # (B,c,D,H,W)
         x = self.reduce(channels_last_3d(volume))
         return x+self.residual(x)
 
@@ -151,12 +161,17 @@ class WindowAttention3d(nn.Module):
         if c%heads: raise ValueError(f"heads must divide the channels, got {heads} for {c}")
         self.heads,self.window = heads,window
         self.qkv,self.out = nn.Linear(c, 3*c),nn.Linear(c, c)
-    def mask(self, x, pad):
-        "Which cells of each window are real: (n,1,1,k^3); None if all are"
+    def mask(self,
+        x:Tensor, # (B,c,D,H,W)
+        pad,      # cells before and after along W, H and D, as `F.pad` takes them
+    ) -> Tensor:  # bool (windows,1,1,k^3); None if all are
+        "Which cells of each window are real"
         if not any(pad): return None
         real = F.pad(x.new_ones(1, 1, *x.shape[2:], dtype=torch.bool), pad)
         return _windows(real, self.window)[0,:,None,None,:,0]
-    def forward(self, x):
+    def forward(self,
+        x:Tensor, # (B,c,D,H,W), of any size
+    ) -> Tensor:  # same shape
         B,k = len(x),self.window
         pad = [v for n in x.shape[:1:-1] for v in (0,-n%k)] # of width, height, disparity
         padded = F.pad(x, pad) if any(pad) else x
@@ -178,7 +193,9 @@ class Patch(nn.Module):
         super().__init__()
         self.near = nn.Conv2d(c, c, 3, padding=1, groups=c, bias=False)
         self.far = DilatedDepthwise(c, c, 3, padding=dilation, dilation=dilation, groups=c, bias=False)
-    def forward(self, volume):
+    def forward(self,
+        volume:Tensor, # (B,c,D,H,W)
+    ) -> Tensor:       # same shape
         slices = volume.transpose(1, 2).flatten(0, 1) # (BD,C,H,W)
         return self.far(self.near(slices)).unflatten(0, (len(volume),-1)).transpose(1, 2)
 
@@ -196,7 +213,9 @@ class VolumeAttention(nn.Module):
         self.reduce = nn.Sequential(
             ConvBN3d(sum(self.parts), width, act=inplace_relu()), ConvBN3d(width, width))
         self.hourglass,self.head = Hourglass3d(width, inner),score_head3d(width)
-    def forward(self, volume):
+    def forward(self,
+        volume:Tensor, # (B,sum(parts),D,H,W), D, H and W multiples of 4
+    ) -> Tensor:       # scores (B,1,D,H,W)
         parts = channels_last_3d(volume).split(self.parts, 1)
         patches = torch.cat([p(v) for p,v in zip(self.patches, parts, strict=True)], 1)
         return self.head(self.hourglass(self.reduce(patches)))

@@ -20,20 +20,31 @@ from .vit import Decoder, Encoder, hidden_tokens, init_transformer, patchify, se
 # %% ../../nbs/34_models.madis.ipynb #3c473874
 class ResidualUnit(nn.Module):
     "Two convolutions beside the identity"
-    def __init__(self, channels):
+    def __init__(self,
+        channels:int, # in and out
+    ):
         super().__init__()
         self.body = nn.Sequential(
             nn.ReLU(), nn.Conv2d(channels, channels, 3, padding=1),
             nn.ReLU(), nn.Conv2d(channels, channels, 3, padding=1))
-    def forward(self, x): return x+self.body(x)
+    def forward(self,
+        x:Tensor, # (B,channels,h,w)
+    ) -> Tensor:  # same shape
+        return x+self.body(x)
 
 class Fusion(nn.Module):
     "Add a map to the coarser ones and enlarge"
-    def __init__(self, channels):
+    def __init__(self,
+        channels:int, # in and out
+    ):
         super().__init__()
         self.skip,self.body = ResidualUnit(channels),ResidualUnit(channels)
         self.out = nn.Conv2d(channels, channels, 1)
-    def forward(self, skip, coarser, size):
+    def forward(self,
+        skip:Tensor,    # (B,channels,h,w), the map of this level
+        coarser:Tensor, # same shape, the result of the coarser level; None if there is none
+        size,           # (h,w) of the result, as a rule twice that of the map
+    ) -> Tensor:        # (B,channels,*size)
         x = self.skip(skip)
         x = self.out(self.body(x if coarser is None else x+coarser))
         return F.interpolate(x, size=size, mode='bilinear', align_corners=True)
@@ -62,7 +73,9 @@ class DPTHead(nn.Module):
             nn.Conv2d(channels//2, 32, 3, padding=1), nn.ReLU(), nn.Conv2d(32, outputs, 1))
         self.scale = patch//8 # of the last enlargement
 
-    def forward(self, maps):
+    def forward(self,
+        maps,    # four of (B,width,h,w), h and w in tokens; the first becomes the finest
+    ) -> Tensor: # (B,outputs,h*patch,w*patch)
         maps = [p(r(m)) for m,r,p in zip(maps, self.reassemble, self.project, strict=True)]
         sizes = [[2*n for n in maps[0].shape[-2:]], *(m.shape[-2:] for m in maps[:-1])]
         x = None

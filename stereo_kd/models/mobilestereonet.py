@@ -8,6 +8,7 @@ __all__ = ['FoldedVolume', 'looped_folds', 'MobileStereoNet2D']
 # %% ../../nbs/27_models.mobilestereonet.ipynb #08031579
 import torch
 import torch.nn.functional as F
+from fastcore.basics import patch
 from torch import nn, Tensor
 from .base import StereoNet
 from .cost_volume import interlaced_volume
@@ -26,10 +27,18 @@ class FoldedVolume(nn.Module):
             nn.Conv3d(ni, nf, (k,3,3), (k,1,1), (0,1,1), bias=False), nn.BatchNorm3d(nf), nn.ReLU())
         self.folds = nn.ModuleList([fold(1,16,8), fold(16,32,4), fold(32,16,2)])
         self.score = ConvBN(16, 1, 1, act=nn.ReLU())
-    def forward(self, left, right):
+    def forward(self,
+        left:Tensor,  # left features (B,32,H/4,W/4)
+        right:Tensor, # right features, same shape
+    ) -> Tensor:      # scores (B,bins,H/4,W/4), 0 or more; 0 where x < d
         n = self.bins if self.training or torch.is_grad_enabled() else self.at_once
         return torch.cat([self.some(left, right, a, min(n, self.bins-a)) for a in range(0, self.bins, n)], 1)
-    def some(self, left, right, first, n):
+    def some(self,
+        left:Tensor,  # see `forward`
+        right:Tensor, # same shape
+        first:int,    # px at H/4
+        n:int,        # disparities
+    ) -> Tensor:      # (B,n,H/4,W/4)
         "Scores of disparities `first` to `first+n-1`"
         B,_,H,W = left.shape
         if first>=W: return left.new_zeros(B, n, H, W)
@@ -76,17 +85,36 @@ class MobileStereoNet2D(StereoNet):
         self.classifiers = nn.ModuleList(classifier(n, n, n) for _ in range(4))
         init_convs(self)
 
-    def features(self, image, extras):
-        f = self.extract(image)
-        return f+[self.match(f[-1])]
-
-    def cost_volume(self, left, right, extras): return self.volume(left[-1], right[-1])
-
-    def aggregation(self, volume, left, right, extras, all_outputs):
-        x = F.relu(self.dres0(volume))
-        outs = [x+self.dres1(x)]
-        for hg in self.hourglasses: outs.append(hg(outs[-1]))
-        pairs = list(zip(self.classifiers, outs, strict=True))
-        return [c(o) for c,o in (pairs if all_outputs else pairs[-1:])]
-
     def bins(self): return [c[-1] for c in self.classifiers]
+
+# %% ../../nbs/27_models.mobilestereonet.ipynb #7b1f31fb
+@patch
+def features(self:MobileStereoNet2D,
+    image:Tensor, # (B,3,H,W), H and W multiples of 16
+    extras:dict,  # not used here
+) -> list:        # (B,32,H/2,W/2), (B,64,H/4,W/4), two of (B,128,H/4,W/4), these three joined, (B,32,H/4,W/4) to match
+    f = self.extract(image)
+    return f+[self.match(f[-1])]
+
+@patch
+def cost_volume(self:MobileStereoNet2D,
+    left:list,   # left features, the last is compared
+    right:list,  # right features
+    extras:dict, # not used here
+) -> Tensor:     # (B,D/4,H/4,W/4), 0 or more; 0 where x < d
+    return self.volume(left[-1], right[-1])
+
+# %% ../../nbs/27_models.mobilestereonet.ipynb #ac7a1977
+@patch
+def aggregation(self:MobileStereoNet2D,
+    volume:Tensor,    # (B,D/4,H/4,W/4)
+    left:list,        # left features; not used here
+    right:list,       # right features; not used here
+    extras:dict,      # not used here
+    all_outputs:bool, # the scores before the hourglasses and after each
+) -> list:            # scores (B,D/4,H/4,W/4): the weakest first; the last one alone unless all are wanted
+    x = F.relu(self.dres0(volume))
+    outs = [x+self.dres1(x)]
+    for hg in self.hourglasses: outs.append(hg(outs[-1]))
+    pairs = list(zip(self.classifiers, outs, strict=True))
+    return [c(o) for c,o in (pairs if all_outputs else pairs[-1:])]

@@ -26,7 +26,9 @@ class SPP(nn.Module):
         super().__init__()
         self.sizes = sizes
         self.mix = nn.ModuleList(ConvBN(ni, nf, 1, act=inplace_relu()) for _ in sizes)
-    def forward(self, x):
+    def forward(self,
+        x:Tensor, # (B,ni,H,W)
+    ) -> Tensor:  # (B,len(sizes)*nf,H,W)
         size = x.shape[-2:]
         pooled = (F.avg_pool2d(x, [min(k,n) for n in size]) for k in self.sizes)
         def enlarge(m): return F.interpolate(m, size=size, mode='bilinear', align_corners=False)

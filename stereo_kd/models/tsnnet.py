@@ -28,7 +28,10 @@ class LoopedVolume(nn.Module):
         super().__init__()
         self.bins,widths = bins,(2*c,*hidden,1)
         self.net = nn.Sequential(*[ConvBN(a, b, 1, act=nn.ReLU()) for a,b in zip(widths, widths[1:])])
-    def forward(self, left, right):
+    def forward(self,
+        left:Tensor,  # left features (B,c,H/4,W/4)
+        right:Tensor, # right features, same shape
+    ) -> Tensor:      # scores (B,bins,H/4,W/4), 0 or more; 0 where x < d
         W = left.shape[-1]
         volume = left.new_zeros(len(left), self.bins, *left.shape[-2:])
         for d in range(min(self.bins, W)):
@@ -56,7 +59,10 @@ class InterlacedVolume(nn.Module):
         self.bins,self.left,self.right = bins,*(nn.Conv2d(c, hidden[0], 1, bias=False) for _ in range(2))
         self.left.weight.data,self.right.weight.data = (first[0].weight.data[:,i::2].clone() for i in (0,1))
         self.net = nn.Sequential(first[1], first[2], *rest)
-    def forward(self, left, right):
+    def forward(self,
+        left:Tensor,  # (B,c,H/4,W/4)
+        right:Tensor, # same shape
+    ) -> Tensor:      # scores (B,bins,H/4,W/4), 0 or more
         B,_,H,W = left.shape
         d,x = torch.triu_indices(self.bins, W, device=left.device) # all pairs with x >= d
         # (B,H,W,C)
@@ -66,7 +72,12 @@ class InterlacedVolume(nn.Module):
         scores = torch.cat([self.score(l[:,h:h+rows], r[:,h:h+rows], d, x) for h in range(0, H, rows)], 1)
         volume = scores.new_zeros(B, H, self.bins*W).index_copy(2, d*W+x, scores)
         return volume.unflatten(2, (self.bins,W)).transpose(1,2)
-    def score(self, l, r, d, x):
+    def score(self,
+        l:Tensor, # (B,rows,W/4,C)
+        r:Tensor, # same shape
+        d:Tensor, # (pairs,) px at H/4
+        x:Tensor, # (pairs,) left columns
+    ) -> Tensor:  # (B,rows,pairs)
         both = l.index_select(2, x)+r.index_select(2, x-d) # (B,rows,pairs,C)
         return self.net(both.permute(0,3,1,2))[:,0]
 
@@ -95,7 +106,10 @@ class Bottleneck(nn.Module):
         self.body = nn.Sequential(
             ConvBN(ni, nf, 1, act=nn.ReLU()), ConvBN(nf, nf, 3, act=nn.ReLU()), ConvBN(nf, nf, 1))
         self.shortcut = ConvBN(ni, nf, 1)
-    def forward(self, x): return F.relu(self.body(x)+self.shortcut(x))
+    def forward(self,
+        x:Tensor, # (B,ni,H,W)
+    ) -> Tensor:  # (B,nf,H,W), 0 or more
+        return F.relu(self.body(x)+self.shortcut(x))
 
 # %% ../../nbs/26_models.tsnnet.ipynb #331c9121
 class CoarseHead(nn.Module):
@@ -106,8 +120,14 @@ class CoarseHead(nn.Module):
         super().__init__()
         self.net = nn.Sequential(Bottleneck(bins, bins//2), Bottleneck(bins//2, bins//3))
         self.register_buffer('spread', ((torch.arange(bins)+1)//3).clamp(max=bins//3-1), persistent=False)
-    def forward(self, volume): return self.net(volume)
-    def attention(self, logits): return logits[:,self.spread].softmax(1)
+    def forward(self,
+        volume:Tensor, # (B,bins,H/4,W/4)
+    ) -> Tensor:       # logits (B,bins/3,H/4,W/4), 0 or more
+        return self.net(volume)
+    def attention(self,
+        logits:Tensor, # (B,bins/3,H/4,W/4)
+    ) -> Tensor:       # (B,bins,H/4,W/4), sums to 1 over the bins
+        return logits[:,self.spread].softmax(1)
 
 # %% ../../nbs/26_models.tsnnet.ipynb #3d8f9134
 def _matching(form, ni, kernel):

@@ -10,6 +10,7 @@ __all__ = ['patchify', 'unpatchify', 'token_positions', 'rope_tables', 'rotate',
 # %% ../../nbs/33_models.vit.ipynb #d4e3b9e5
 import torch
 import torch.nn.functional as F
+from fastcore.basics import patch
 from torch import nn, Tensor
 
 # %% ../../nbs/33_models.vit.ipynb #076fe6b9
@@ -82,22 +83,40 @@ class Attention(nn.Module):
         self.query,self.key_value = nn.Linear(width, width),nn.Linear(width, 2*width)
         self.out = nn.Linear(width, width)
 
-    def split(self, x, rope, memory, memory_rope):
-        "Queries, keys and values (B,heads,N,dim)"
-        if memory is None: memory,memory_rope = x,rope # tables of `rope_tables`; N may differ between x and memory
-        q = self.query(x).unflatten(-1, (self.heads,-1)).transpose(1, 2)
-        k,v = self.key_value(memory).unflatten(-1, (2,self.heads,-1)).permute(2,0,3,1,4).unbind()
-        return rotate(q, rope),rotate(k, memory_rope),rotate(v, memory_rope) if self.turned else v
-
-    def forward(self, x, rope, memory=None, memory_rope=None):
+    def forward(self,
+        x:Tensor,                # (B,N,width), tokens that ask
+        rope:Tensor,             # tables of their positions, see `rope_tables`
+        memory:Tensor=None,      # (B,M,width), tokens that are asked; None: x
+        memory_rope:Tensor=None, # tables of their positions
+    ) -> Tensor:                 # (B,N,width)
         out = F.scaled_dot_product_attention(*self.split(x, rope, memory, memory_rope))
         if self.turned: out = rotate(out, turned_back(rope))
         return self.out(out.transpose(1, 2).flatten(2))
 
-    def weights(self, x, rope, memory=None, memory_rope=None):
-        "How much each token takes of each, (B,heads,N,M); rows sum to 1"
-        q,k,_ = self.split(x, rope, memory, memory_rope)
-        return (q@k.transpose(-1, -2)/q.shape[-1]**.5).softmax(-1)
+# %% ../../nbs/33_models.vit.ipynb #7c4aad95
+@patch
+def split(self:Attention,
+    x:Tensor,           # (B,N,width), tokens that ask
+    rope:Tensor,        # tables of their positions, see `rope_tables`
+    memory:Tensor,      # (B,M,width), tokens that are asked; None: x
+    memory_rope:Tensor, # tables of their positions
+) -> tuple:             # (B,heads,N,dim), two of (B,heads,M,dim)
+    "Queries, keys and values"
+    if memory is None: memory,memory_rope = x,rope
+    q = self.query(x).unflatten(-1, (self.heads,-1)).transpose(1, 2)
+    k,v = self.key_value(memory).unflatten(-1, (2,self.heads,-1)).permute(2,0,3,1,4).unbind()
+    return rotate(q, rope),rotate(k, memory_rope),rotate(v, memory_rope) if self.turned else v
+
+@patch
+def weights(self:Attention,
+    x:Tensor,                # (B,N,width), tokens that ask
+    rope:Tensor,             # tables of their positions, see `rope_tables`
+    memory:Tensor=None,      # (B,M,width), tokens that are asked; None: x
+    memory_rope:Tensor=None, # tables of their positions
+) -> Tensor:                 # (B,heads,N,M), rows sum to 1
+    "How much each token takes of each"
+    q,k,_ = self.split(x, rope, memory, memory_rope)
+    return (q@k.transpose(-1, -2)/q.shape[-1]**.5).softmax(-1)
 
 # %% ../../nbs/33_models.vit.ipynb #94fd03b2
 def _norm(width): return nn.LayerNorm(width, 1e-6)
@@ -105,22 +124,38 @@ def _mlp(width): return nn.Sequential(nn.Linear(width, 4*width), nn.GELU(), nn.L
 
 class EncoderBlock(nn.Module):
     "Self-attention and two layers"
-    def __init__(self, width, heads, turned=False): # of `Attention`
+    def __init__(self,
+        width:int, # numbers of a token
+        heads:int, # of the attention
+        turned:bool=False, # see `Attention`
+    ):
         super().__init__()
         self.norm1,self.attention = _norm(width),Attention(width, heads, turned)
         self.norm2,self.mlp = _norm(width),_mlp(width)
-    def forward(self, x, rope):
+    def forward(self,
+        x:Tensor,    # (B,N,width)
+        rope:Tensor, # tables of the positions, see `rope_tables`
+    ) -> Tensor:     # same shape as x
         x = x+self.attention(self.norm1(x), rope)
         return x+self.mlp(self.norm2(x))
 
+# %% ../../nbs/33_models.vit.ipynb #7c997dc0
 class DecoderBlock(nn.Module):
     "Self-attention, attention to the other view, and two layers"
-    def __init__(self, width, heads, turned=False): # of `Attention`
+    def __init__(self,
+        width:int, # numbers of a token
+        heads:int, # of each attention
+        turned:bool=False, # see `Attention`
+    ):
         super().__init__()
         self.norm1,self.attention = _norm(width),Attention(width, heads, turned)
         self.norm2,self.norm_memory,self.cross = _norm(width),_norm(width),Attention(width, heads, turned)
         self.norm3,self.mlp = _norm(width),_mlp(width)
-    def forward(self, x, memory, rope):
+    def forward(self,
+        x:Tensor,      # (B,N,width), the view that is decoded
+        memory:Tensor, # (B,N,width), the other view
+        rope:Tensor,   # tables of the positions in both, see `rope_tables`
+    ) -> Tensor:       # same shape as x
         x = x+self.attention(self.norm1(x), rope)
         x = x+self.cross(self.norm2(x), rope, self.norm_memory(memory), rope)
         return x+self.mlp(self.norm3(x))
@@ -167,8 +202,11 @@ class Encoder(nn.Module):
         self.blocks = nn.ModuleList(EncoderBlock(width, heads, turned) for _ in range(depth))
         self.norm = _norm(width)
 
-    def embed(self, image, visible=None):
-        "Tokens (B,V,width) of the visible patches, and the tables of their positions"
+    def embed(self,
+        image:Tensor,        # (B,3,H,W), H and W multiples of `patch`
+        visible:Tensor=None, # (B,V), see `random_visible`; all tokens if None
+    ) -> tuple:              # (B,V,width), and what `rope_tables` gives, of one image if all are visible
+        "Tokens of the visible patches, and the tables of their positions"
         x = self.patches(image)
         positions = token_positions(x.shape[-2:], x.device)[None]
         x = x.flatten(2).transpose(1, 2)
