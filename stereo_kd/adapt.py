@@ -93,7 +93,10 @@ class PseudoTruth:
         claim(self.folder, asked, 'disparities that a teacher gave')
     def __len__(self): return len(self.dataset)
     def __getitem__(self, i): return to_item(self.sample(i))
-    def batch(self, indices): return stack_items(self[i] for i in indices)
+    def batch(self,
+        indices, # numbers of pairs
+    ) -> tuple:  # as every data set gives it
+        return stack_items(self[i] for i in indices)
 
 
 # %% ../nbs/76_adapt.ipynb #d3f1e02d

@@ -150,7 +150,9 @@ def limit_memory(
 # %% ../nbs/00_cli.ipynb #b4de9982
 class Refused(SystemExit):
     "A command has ended with one line"
-    def __init__(self, sentence):
+    def __init__(self,
+        sentence:str, # as it was printed on stderr
+    ):
         super().__init__(2) # the exit code
         self.sentence = sentence
     def __str__(self): return self.sentence

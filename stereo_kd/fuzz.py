@@ -738,7 +738,9 @@ class Bench:
             p.parent.mkdir(parents=True, exist_ok=True)
             p.write_bytes(data)
 
-    def read(self, path): self.target.read(self.folder, path)
+    def read(self,
+        path, # one of its files, damaged or not
+    ): self.target.read(self.folder, path)
 
     def warm(self):
         "Read every file as it is, so that whatever is compiled or imported at first is there"
@@ -1004,8 +1006,12 @@ class _Library:
 
 # %% ../nbs/88_fuzz.ipynb #16fe992f
 @patch
-def meant(self:_Library, call, local, within):
-    "Routines that a call in a routine may mean; `local` has functions by the name of a variable"
+def meant(self:_Library,
+    call,       # `ast.Call`
+    local:dict, # variable -> names of functions
+    within,     # routine that calls
+) -> list:      # routines
+    "Routines that a call in a routine may mean"
     name,of = getattr(call.func, 'attr', ''),getattr(getattr(call.func, 'value', None), 'id', '')
     homes = self.imported[within.module]
     if name.startswith('__') or name=='forward': return []
@@ -1020,7 +1026,9 @@ def meant(self:_Library, call, local, within):
     return [r for r in found if _fits(call, r)]
 
 @patch
-def look(self:_Library, r):
+def look(self:_Library,
+    r, # routine
+) -> tuple:
     "A routine with where its variables come from, which functions they are, and its calls"
     flows = _flows(r.node)
     own = {n for pair in flows for names in pair for n in names}|_names(r.node)

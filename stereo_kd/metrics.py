@@ -191,7 +191,9 @@ class PooledMetric(Metric):
             raise ValueError(f"unknown metric '{key}', choose from {' '.join(metric_names())}")
         self.key,self.meter = key,Meter()
     def reset(self): self.meter.reset()
-    def accumulate(self, learn):
+    def accumulate(self,
+        learn, # fastai's `Learner` after a batch: `pred`, and `yb` as above
+    ):
         self.meter.add_sums(learn.to_detach(image_sums(final_disparity(learn.pred), *learn.yb)))
     @property
     def value(self): return self.meter.result()[self.key]
@@ -214,7 +216,9 @@ class MeanColumn(Metric):
         key:str,  # one of them
     ): self.callback,self.learn,self.key = callback,callback.learn,key
     def reset(self): "The callback does that"
-    def accumulate(self, learn): "The callback does that"
+    def accumulate(self,
+        learn, # fastai's `Learner`; not looked at
+    ): "The callback does that"
     @property
     def value(self):
         in_valid = self.learn.recorder.train_metrics and not self.learn.training

@@ -46,7 +46,12 @@ def line_net(
             super().__init__()
             self.weight,self.calls = torch.nn.Parameter(torch.tensor(float(weight))),[]
         def freeze(self): return self.eval().requires_grad_(False)
-        def forward(self, left, right, upto='disparity', all_outputs=None):
+        def forward(self,
+            left,             # a tensor
+            right,            # not looked at
+            upto='disparity', # noted in `calls`
+            all_outputs=None, # the same
+        ):                    # list of one score map, as large as left
             self.calls.append((upto, all_outputs, self.training, torch.is_grad_enabled()))
             time.sleep(seconds)
             return [self.weight*left]
@@ -61,13 +66,31 @@ def patch_net(
     "A network without weights, which compares patches of 8x8 px as they are"
     import torch.nn.functional as F
     class Patches(base):
-        def features(self, image, extras):
+        def features(self,
+            image,  # (B,3,H,W), H and W multiples of 16
+            extras, # not used here
+        ):          # list of one map (B,192,H/4,W/4), of unit vectors
             p = F.unfold(F.pad(image, (2,2,2,2), mode='replicate'), 8, stride=4)
             h,w = (n//4 for n in image.shape[2:])
             return [F.normalize(p-p.mean(1, keepdim=True), dim=1).view(len(image), -1, h, w)]
-        def cost_volume(self, left, right, extras): return volume(left[-1], right[-1], self.max_disp//4)
-        def aggregation(self, volume, left, right, extras, all_outputs): return [40*left[-1].shape[1]*volume]
-        def disparity(self, scores, size):
+        def cost_volume(self,
+            left,   # left features, one map
+            right,  # right features
+            extras, # not used here
+        ):          # scores (B,D/4,H/4,W/4)
+            return volume(left[-1], right[-1], self.max_disp//4)
+        def aggregation(self,
+            volume,      # (B,D/4,H/4,W/4)
+            left,        # left features
+            right,       # not used here
+            extras,      # not used here
+            all_outputs, # there is one only
+        ):               # list of the scores (B,D/4,H/4,W/4), 40 times a cosine
+            return [40*left[-1].shape[1]*volume]
+        def disparity(self,
+            scores, # (B,D/4,H/4,W/4)
+            size,   # (H,W), px
+        ):          # (B,H,W), px
             return super().disparity(scores, size)-1.5 # bin k stands for 4k to 4k+3 px, the patches match at 4k
     return Patches(max_disp)
 
@@ -85,9 +108,25 @@ def score_net(
             super().__init__(48)
             self.conv = nn.Conv2d(3, width, 4, 4)
             self.score = nn.Conv2d(12, 48, 1)
-        def features(self, image, extras): return [self.conv(image)]
-        def cost_volume(self, left, right, extras): return volume(left[-1], right[-1], 12)
-        def aggregation(self, volume, left, right, extras, all_outputs): return [self.score(volume)]
+        def features(self,
+            image,  # (B,3,H,W), H and W multiples of 16
+            extras, # not used here
+        ):          # list of one map (B,width,H/4,W/4)
+            return [self.conv(image)]
+        def cost_volume(self,
+            left,   # left features, one map
+            right,  # right features
+            extras, # not used here
+        ):          # scores (B,12,H/4,W/4)
+            return volume(left[-1], right[-1], 12)
+        def aggregation(self,
+            volume,      # (B,12,H/4,W/4)
+            left,        # not used here
+            right,       # not used here
+            extras,      # not used here
+            all_outputs, # there is one only
+        ):               # list of the scores (B,48,H/4,W/4)
+            return [self.score(volume)]
     return Scores()
 
 # %% ../nbs/02_testing.ipynb #a61f7388

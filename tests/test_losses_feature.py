@@ -73,14 +73,12 @@ def test_cells_beyond_the_image_do_not_count():
     test_close(cosine_distance(s, t), angles[0][inside].mean(), eps=1e-6)
     assert abs(angles.mean()-angles[0][inside].mean())>1e-2 # with them it would be another number
 
-def test_pyramid_forgives_small_shifts():
+def test_pyramid_weighs_what_regions_share():
     torch.manual_seed(0)
-    t = torch.zeros(1,1,32,32)
-    t[...,:16] = 1.
-    near,far = t.roll(1, -1),t.roll(6, -1)
-    plain = [F.mse_loss(s, t) for s in (near,far)]
-    soft = [pyramid_mse(s, t) for s in (near,far)]
-    assert soft[0]/soft[1]<.8*plain[0]/plain[1]
+    noise,shift = torch.randn(4,2,32,32),torch.ones(4,2,32,32)
+    noise = noise/noise.square().mean().sqrt()
+    at = [pyramid_mse(v, 0*v).item() for v in (noise,shift)]
+    test_close(at, [(1+1/8+1/64+1/512)/1.875,1.], eps=.02) # means over n cells have a mean square of 1/n
     s = torch.randn(2,3,8,8,8)
     zero = torch.zeros_like(s)
     def blocks(n): # means over n cells along each axis

@@ -4,7 +4,7 @@ from fastai.basics import Callback
 from fastai.callback.schedule import sched_lin
 from fastai.callback.training import GradientAccumulation
 from fastcore.basics import patch
-from torch import nn
+from torch import nn, Tensor
 from stereo_kd.train.cache import CachedTeacher
 from stereo_kd.metrics import add_columns, drop_columns
 from stereo_kd.models.base import STAGES, check_network

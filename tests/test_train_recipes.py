@@ -84,9 +84,9 @@ def test_recipes_for_a_network_that_teaches_itself():
     test_eq([kinds(r),r['cbs'][0].ratios,r['cbs'][1].parts], [['MaskCallback','EMACallback'],(.4,.4),()])
     test_eq([kinds(madis_recipe(0.)),kinds(madis_recipe(ema=''))], [['EMACallback'],['MaskCallback']])
     test_eq(kinds(madis_recipe(0., '')), [])
-    one = madis_recipe(.6, 'encoder', .99, 2., 3.)['cbs']
+    one = madis_recipe(.6, 'encoder', .99, 5, 2., 3.)['cbs']
     test_eq([one[0].ratios,one[0].weight], [(.6,.6),2.])
-    test_eq([one[1].parts,one[1].decay,one[1].weight], [('encoder',),.99,3.])
+    test_eq([one[1].parts,one[1].decay,one[1].warmup,one[1].weight], [('encoder',),.99,5,3.])
     c = completion_recipe()
     mask, = c['cbs']
     test_eq([mask.ratios,mask.weight,mask.in_valid], [(.9,0.),0.,True])

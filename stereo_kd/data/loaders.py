@@ -38,21 +38,35 @@ class StereoDL(DataLoader):
         fresh:bool=False, # each epoch goes on where the last one ended (endless synthetic data)
         seed:int=0,       # of the order
         drop_last:bool=None, # the last, smaller batch of several; as `train` if None
-        **kwargs
+        **kwargs          # for fastai's `DataLoader`: num_workers, shuffle, ...
     ):
         self.train,self.fresh,self.seed,self.epoch = train,fresh,seed,0
         drop_last = (train if drop_last is None else drop_last) and len(dataset)>=bs
         super().__init__(dataset, bs=bs, drop_last=drop_last, **kwargs)
-    def get_idxs(self):
-        n = len(self.dataset)
-        first = self.epoch*n
-        if not self.train: return self.shuffle_fn(list(range(n))) if self.shuffle else list(range(n))
-        if self.fresh: return list(range(first, first+n))
-        order = torch.randperm(n, generator=torch.Generator().manual_seed(1_000_003*self.seed+self.epoch))
-        return (order+first*getattr(self.dataset, 'endless', False)).tolist()
-    def batch_indices(self, i): return self.get_idxs()[i*self.bs:(i+1)*self.bs] # of batch `i` of this epoch
-    def create_item(self, i): return i
-    def create_batch(self, indices): return self.dataset.batch(indices)
+    def create_item(self,
+        i:int, # index of a pair
+    ) -> int:  # the same: pairs are made by the batch
+        return i
+    def create_batch(self,
+        indices:list, # of pairs
+    ) -> tuple:       # as every data set gives it; pairs without truth: left and right only
+        return self.dataset.batch(indices)
+
+# %% ../../nbs/19_data.loaders.ipynb #d6ee2dce
+@patch
+def get_idxs(self:StereoDL):
+    n = len(self.dataset)
+    first = self.epoch*n
+    if not self.train: return self.shuffle_fn(list(range(n))) if self.shuffle else list(range(n))
+    if self.fresh: return list(range(first, first+n))
+    order = torch.randperm(n, generator=torch.Generator().manual_seed(1_000_003*self.seed+self.epoch))
+    return (order+first*getattr(self.dataset, 'endless', False)).tolist()
+
+@patch
+def batch_indices(self:StereoDL,
+    i:int, # number of a batch in this epoch, from 0
+) -> list: # indices of its pairs
+    return self.get_idxs()[i*self.bs:(i+1)*self.bs]
 
 # %% ../../nbs/19_data.loaders.ipynb #781c9834
 @patch
@@ -95,7 +109,10 @@ class Mixed:
         g = torch.Generator().manual_seed((1_000_003*self.seed+i)%2**63)
         k = torch.multinomial(self.weights, 1, generator=g).item()
         return tuple(t[0] for t in self.datasets[k].batch([torch.randint(2**31, (), generator=g).item()]))
-    def batch(self, indices): return stack_items(self[i] for i in indices)
+    def batch(self,
+        indices, # any numbers from 0
+    ) -> tuple:  # as every data set gives it
+        return stack_items(self[i] for i in indices)
 
 # %% ../../nbs/19_data.loaders.ipynb #9d889e01
 def every_fifth(
@@ -147,7 +164,7 @@ def from_synthetic(cls:StereoDataLoaders,
     max_disp:int=192, # of the network
     without=(),       # ingredients that the training pairs lack, see `SyntheticPairs`
     device=None,      # fastai's default if None
-    **kwargs
+    **kwargs          # for `from_datasets`
 ):
     "Embedded data: nothing to download"
     train = SyntheticPairs(n_train, size, seed+1, max_disp, without=without)
@@ -166,7 +183,7 @@ def from_scenes(cls:StereoDataLoaders,
     without=(),       # ingredients that the training pairs lack, see `ScenePairs`
     folder='',        # where training pairs are kept: made once, photographed anew in each epoch; '': new ones in each
     device=None,      # fastai's default if None
-    **kwargs
+    **kwargs          # for `from_datasets`
 ):
     "Procedural rooms, streets, tables and floating solids"
     train = ScenePairs(n_train, size, seed+1, max_disp, without=without)
@@ -318,7 +335,7 @@ def show_batch(self:StereoDL,
     b=None,        # a batch; the next one if None
     max_n:int=4,   # pairs at most
     unique:bool=False, # as in fastai; one pair only
-    **kwargs
+    **kwargs       # as in fastai; not looked at
 ):
     "Left, right and disparity of a few pairs"
     left,right,disp,valid = (
@@ -368,7 +385,7 @@ def show_results(self:StereoDL,
     max_n:int=4,   # pairs at most
     ctxs=None,     # as in fastai; a figure of its own is made
     show:bool=True,# or return inputs, truth, samples and predictions, as trackers want them
-    **kwargs
+    **kwargs       # as in fastai; not looked at
 ):
     "Left view, truth, prediction and error of a few pairs"
     left,_,disp,valid = (t[:max_n].detach().cpu() for t in b)

@@ -128,26 +128,59 @@ class Dice:
     ):
         self.key,self.forks,self.numbers = key,0,[]
         self.generator = torch.Generator().manual_seed(key)
-    def __call__(self, lo=0., hi=1., power=1):
+    def __call__(self,
+        lo:float=0., # least number
+        hi:float=1., # all are below
+        power:int=1, # 1: as likely anywhere; larger: more of them near `lo`
+    ) -> float:      # in [lo,hi)
         "A number from lo to hi; `power` bends it towards `lo`"
         if not self.numbers: self.numbers = torch.rand(128, generator=self.generator).tolist()
         u = v = self.numbers.pop()
         if power>1:
             for _ in range(power-1): v *= u
         return lo+(hi-lo)*v
-    def chance(self, p): return self()<p
-    def pick(self, options): return options[int(self()*len(options))]
-    def whole(self, lo, hi): return lo+int(self()*(hi+1-lo))
-    def vector(self, *bounds): return [self(-b, b) for b in bounds]
-    def array(self, *shape): return torch.rand(*shape, generator=self.generator).double().numpy()
-    def turn(self, limit=1.):
-        "Cosine and sine of an angle from -90 to 90 degrees, or less"
-        t = self(-limit, limit)
-        return (1-t*t)/(1+t*t),2*t/(1+t*t)
-    def fork(self):
-        "Dice of their own for the next thing"
-        self.forks += 1
-        return Dice(pair_seed(self.key, self.forks))
+    def chance(self,
+        p:float, # how likely, 0 to 1
+    ) -> bool:
+        return self()<p
+    def pick(self,
+        options, # a list, a tuple or letters
+    ):           # one of them
+        return options[int(self()*len(options))]
+    def whole(self,
+        lo:int, # the least
+        hi:int, # the largest
+    ) -> int:   # whole number from lo to hi, both included
+        return lo+int(self()*(hi+1-lo))
+
+# %% ../../nbs/10_data.scenes.ipynb #edfb2fca
+@patch
+def vector(self:Dice,
+    *bounds:float, # 0 or more
+) -> list:         # a number for each bound b, from -b to b
+    "Numbers around 0"
+    return [self(-b, b) for b in bounds]
+
+@patch
+def array(self:Dice,
+    *shape:int,  # sizes of the axes
+) -> np.ndarray: # float64 of that shape, in [0,1)
+    "Many numbers"
+    return torch.rand(*shape, generator=self.generator).double().numpy()
+
+@patch
+def turn(self:Dice,
+    limit:float=1., # tangent of half the largest angle
+) -> tuple:         # cosine, sine
+    "Cosine and sine of an angle from -90 to 90 degrees, or less"
+    t = self(-limit, limit)
+    return (1-t*t)/(1+t*t),2*t/(1+t*t)
+
+@patch
+def fork(self:Dice) -> Dice:
+    "Dice of their own for the next thing"
+    self.forks += 1
+    return Dice(pair_seed(self.key, self.forks))
 
 # %% ../../nbs/10_data.scenes.ipynb #6ebc7775
 MATERIALS = dict(
@@ -247,57 +280,145 @@ class Stage:
     ):
         self.parts,self.crowds,self.materials,self.key,self.lamps = [],[],[],0,[]
         self.frame,self.without = (0.,0.,0.,1.,0.,1),without
-    def material(self, r, names, scale=1.):
+    def material(self,
+        r:Dice,         # draws it
+        names:str,      # of `MATERIALS`, one or several with blanks between them
+        scale:float=1., # factor on the texels a metre
+    ) -> int:           # its row in `materials`
         "Draw a material, of several names one, and give its number"
         self.materials.append(material(r, r.pick(names.split()), scale))
         return len(self.materials)-1
     @contextmanager
-    def moved(self, x=0., y=0., z=0., turn=UPRIGHT, mirror=False):
-        "Put up elsewhere, turned by an angle with this cosine and sine, or left and right exchanged"
+    def moved(self,
+        x:float=0.,        # m to the right in the current frame
+        y:float=0.,        # m up
+        z:float=0.,        # m away from the viewer
+        turn=UPRIGHT,      # cosine and sine of an angle around y
+        mirror:bool=False, # left and right exchanged
+    ):                     # gives the stage
+        "Put up elsewhere, turned by an angle, or left and right exchanged"
         before = self.frame
         self.frame = (*self.place(x, y, z),*self.turned(turn),-before[5] if mirror else before[5])
         try: yield self
         finally: self.frame = before
-    def place(self, x, y, z):
-        "Where a point of the current frame is in the world"
-        X,Y,Z,c,s,m = self.frame
-        return X+c*m*x+s*z,Y+y,Z-s*m*x+c*z
-    def turned(self, turn):
-        "An angle of the current frame in the world"
-        c,s,m = self.frame[3:]
-        return c*turn[0]-s*m*turn[1],s*turn[0]+c*m*turn[1]
+
+# %% ../../nbs/10_data.scenes.ipynb #33bf9a71
+@patch
+def place(self:Stage,
+    x:float, # m to the right
+    y:float, # m up
+    z:float, # m away from the viewer
+) -> tuple:  # x, y and z in the world, m
+    "Where a point of the current frame is in the world"
+    X,Y,Z,c,s,m = self.frame
+    return X+c*m*x+s*z,Y+y,Z-s*m*x+c*z
+
+@patch
+def turned(self:Stage,
+    turn,   # cosine and sine of an angle around y
+) -> tuple: # cosine and sine
+    "An angle of the current frame in the world"
+    c,s,m = self.frame[3:]
+    return c*turn[0]-s*m*turn[1],s*turn[0]+c*m*turn[1]
 
 # %% ../../nbs/10_data.scenes.ipynb #104bc7d2
 @patch
-def put(self:Stage, kind, at, half, material, turn=UPRIGHT, tilt=UPRIGHT, roll=UPRIGHT, **columns):
+def put(self:Stage,
+    kind:int,     # `BOX`, `CYLINDER`, ..., see `shape_rows`
+    at,           # (3,) of its middle in the current frame, m
+    half,         # (3,) half its size along each of its axes, m
+    material:int, # row of `materials`, see `Stage.material`
+    turn=UPRIGHT, # cosine and sine of the angle around y
+    tilt=UPRIGHT, # around x
+    roll=UPRIGHT, # around z
+    **columns     # taper, round, cells and duty, see `shape_rows`
+):
     "A primitive: rolled around z, then tilted around x, then turned around y"
     self.key += 1
     more = [columns.get(k, v) for k,v in dict(taper=0., round=0., cells=1., duty=.5).items()]
     angles = *self.turned(turn),*tilt,roll[0],self.frame[5]*roll[1]
     self.parts.append((kind, *self.place(*at), *half, *angles, *more, material, self.key))
 
+# %% ../../nbs/10_data.scenes.ipynb #83e2e54c
 @patch
-def box(self:Stage, x, y, z, w, h, d, material, **how):
+def box(self:Stage,
+    x:float,      # m to the right, of the middle of its bottom
+    y:float,      # m up
+    z:float,      # m away from the viewer
+    w:float,      # width, along x, m
+    h:float,      # height, m
+    d:float,      # depth, along z, m
+    material:int, # row of `materials`, see `Stage.material`
+    **how         # for `put`: turn, taper, round, ...
+):
     "A box that stands on height y"
     self.put(BOX, (x,y+h/2,z), (w/2,h/2,d/2), material, **how)
+
 @patch
-def tube(self:Stage, x, y, z, r, h, material, **how):
+def tube(self:Stage,
+    x:float,      # m to the right, of the middle of its bottom
+    y:float,      # m up
+    z:float,      # m away from the viewer
+    r:float,      # radius, m
+    h:float,      # height, m
+    material:int, # row of `materials`, see `Stage.material`
+    **how         # for `put`: turn, taper, round, ...
+):
     "An upright cylinder that stands on height y"
     self.put(CYLINDER, (x,y+h/2,z), (r,h/2,r), material, **how)
+
 @patch
-def ball(self:Stage, x, y, z, rx, ry, rz, material, **how):
+def ball(self:Stage,
+    x:float,      # m to the right, of its middle
+    y:float,      # m up
+    z:float,      # m away from the viewer
+    rx:float,     # radius along x, m
+    ry:float,     # along y
+    rz:float,     # along z
+    material:int, # row of `materials`, see `Stage.material`
+    **how         # for `put`: turn, taper, round, ...
+):
     "An ellipsoid around a point"
     self.put(ELLIPSOID, (x,y,z), (rx,ry,rz), material, **how)
+
+# %% ../../nbs/10_data.scenes.ipynb #15b4a921
 @patch
-def sheet(self:Stage, x, y, z, w, h, material, kind=RECTANGLE, **how):
+def sheet(self:Stage,
+    x:float,            # m to the right, of its middle
+    y:float,            # m up
+    z:float,            # m away from the viewer
+    w:float,            # width, along x, m
+    h:float,            # height, m
+    material:int,       # row of `materials`, see `Stage.material`
+    kind:int=RECTANGLE, # or `BARS`, `LEAVES`
+    **how               # for `put`: turn, taper, round, ...
+):
     "An upright rectangle around a point"
     self.put(kind, (x,y,z), (w/2,h/2,1.), material, **how)
+
 @patch
-def ground(self:Stage, x, y, z, w, d, material, **how):
+def ground(self:Stage,
+    x:float,      # m to the right, of its middle
+    y:float,      # m up
+    z:float,      # m away from the viewer
+    w:float,      # width, along x, m
+    d:float,      # depth, along z, m
+    material:int, # row of `materials`, see `Stage.material`
+    **how         # for `put`, but tilt
+):
     "A level rectangle around a point"
     self.put(RECTANGLE, (x,y,z), (w/2,d/2,1.), material, tilt=(0.,1.), **how)
+
 @patch
-def bar(self:Stage, x, y, z, r, length, material, **how):
+def bar(self:Stage,
+    x:float,      # m to the right, of its middle
+    y:float,      # m up
+    z:float,      # m away from the viewer
+    r:float,      # radius, m
+    length:float, # along x, m
+    material:int, # row of `materials`, see `Stage.material`
+    **how         # for `put`, but roll
+):
     "A cylinder along x, around a point"
     self.put(CYLINDER, (x,y,z), (r,length/2,r), material, roll=(0.,1.), **how)
 
@@ -316,7 +437,9 @@ def shapes(self:Stage):
     return self.leave_out(np.concatenate([rows,*self.crowds]))
 
 @patch
-def leave_out(self:Stage, rows):
+def leave_out(self:Stage,
+    rows:np.ndarray, # (P,22), see `shape_rows`
+) -> np.ndarray:     # those that stay
     "Rows that are not of an ingredient to be left out"
     keep = np.ones(len(rows), bool)
     if 'leaves' in self.without: keep &= rows[:,KIND]!=LEAVES
@@ -333,8 +456,15 @@ def _cross(a, b):
     return np.stack([x,y,z], -1)
 
 @patch
-def crowd(self:Stage, kind, centre, half, axes, material, **columns):
-    "Many primitives of one kind; centres (n,3) and axes (n,3,3) in the current frame"
+def crowd(self:Stage,
+    kind:int,          # `LEAVES`, `CYLINDER`, ..., see `shape_rows`
+    centre:np.ndarray, # (n,3) in the current frame, m
+    half:np.ndarray,   # (n,3) half the size along each axis, m
+    axes:np.ndarray,   # (n,3,3) unit vectors in the current frame, one a row
+    material:int,      # row of `materials`, see `Stage.material`
+    **columns          # taper, round, cells and duty, see `shape_rows`
+):
+    "Many primitives of one kind"
     X,Y,Z,c,s,m = self.frame
     def world(v): return np.stack([c*m*v[...,0]+s*v[...,2],v[...,1],c*v[...,2]-s*m*v[...,0]], -1)
     keys = self.key+1+np.arange(len(centre))
@@ -1283,16 +1413,26 @@ class Cameras(NamedTuple):
     size:tuple       # (H,W)
     @property
     def far(self): return self.f*self.base/.1 # m, of the sky: 0.1 px
-    def disparity(self, t): return self.f*self.base/np.minimum(t, self.far)
-    def lines(self, rise=0.):
-        "u of the columns (W,) and v of the rows (H,), these lower by `rise` px"
+    def disparity(self,
+        t, # depths, m
+    ):     # px, 0.1 or more
+        return self.f*self.base/np.minimum(t, self.far)
+    def lines(self,
+        rise:float=0., # px by which the view is too low
+    ) -> tuple:        # u of the columns (W,), v of the rows (H,)
+        "Places of columns and rows in the plane of a bundle"
         H,W = self.size
         return (np.arange(W)-self.cx)/self.f,(np.arange(H)-self.cy+rise)/self.f
-    def plane(self, rise=0.):
-        "u and v of all pixels (H*W,) each"
+    def plane(self,
+        rise:float=0., # px by which the view is too low
+    ) -> tuple:        # u and v, (H*W,) each
+        "Places of all pixels, row by row"
         u,v = self.lines(rise)
         return np.tile(u, len(v)),np.repeat(v, len(u))
-    def grid(self, shapes, b):
+    def grid(self,
+        shapes:np.ndarray, # (P,22)
+        b:np.ndarray,      # a bundle, such as `left`
+    ):                     # `Grid`
         "Cells of 8x8 px"
         return make_grid(shapes, b, *self.lines(), (max(self.size[0]//8, 1),max(self.size[1]//8, 1)))
 
@@ -1584,18 +1724,25 @@ class ScenePairs:
     def __getitem__(self, i):
         if not -self.n<=i<self.n: raise IndexError(f"index {i} of {self.n} pairs of scenes")
         return tuple(t[0] for t in self.batch([i%self.n]))
-    def camera(self, index):
-        "Numbers of the photographic part: shared ones, px by which the right view is too low, the rest"
-        v = _Draw(_uniform(pair_seed(self.seed, index), 1, 32)[None])
-        shared,rise = _shared(v, self.without)
-        return shared,rise.item(),v
-    def views(self,
-        index:int,            # of the pair
-        occlusion:bool=False, # find out what the other view sees, too
-    ) -> Views:
-        "A pair before it is photographed"
-        scene = build_scene(self.seed, index, self.without)
-        return render_scene(scene, self.size, self.camera(index)[1], 'shadows' not in self.without, occlusion)
+
+# %% ../../nbs/10_data.scenes.ipynb #2c7ff4a6
+@patch
+def camera(self:ScenePairs,
+    index:int, # of the pair
+) -> tuple:    # what both cameras do, see `photograph`; px by which the right view is too low; numbers for the rest
+    "Numbers of the photographic part"
+    v = _Draw(_uniform(pair_seed(self.seed, index), 1, 32)[None])
+    shared,rise = _shared(v, self.without)
+    return shared,rise.item(),v
+
+@patch
+def views(self:ScenePairs,
+    index:int,            # of the pair
+    occlusion:bool=False, # find out what the other view sees, too
+) -> Views:
+    "A pair before it is photographed"
+    scene = build_scene(self.seed, index, self.without)
+    return render_scene(scene, self.size, self.camera(index)[1], 'shadows' not in self.without, occlusion)
 
 # %% ../../nbs/10_data.scenes.ipynb #d27db468
 @patch
@@ -1742,12 +1889,25 @@ class KeptScenes(ScenePairs):
             raise ValueError(f"n must be 1 to {len(files)}, the pairs that {folder} holds, got {n}")
         self.generator = made['generator'] # fingerprint; where the pairs lie changes nothing
         super().__init__(n or len(files), made['size'], made['seed'], max_disp, occluded, made['without'])
-    def file(self, index): return self._folder/f'{index:07d}.pair'
-    def views(self, index, occlusion=False):
-        file = self.file(index%self.n)
-        found = read_views(file)
-        if found.disp.shape!=self.size: raise ValueError(f"{file} is {found.disp.shape}, the others are {self.size}")
-        return found
+
+# %% ../../nbs/10_data.scenes.ipynb #7e7d785b
+@patch
+def file(self:KeptScenes,
+    index, # number of the pair, from 0
+) -> Path:
+    "Where a pair lies"
+    return self._folder/f'{index:07d}.pair'
+
+@patch
+def views(self:KeptScenes,
+    index,                # of the pair; any number, they come round
+    occlusion:bool=False, # kept pairs always know what the other view sees
+) -> Views:
+    "A pair before it is photographed, from its file"
+    file = self.file(index%self.n)
+    found = read_views(file)
+    if found.disp.shape!=self.size: raise ValueError(f"{file} is {found.disp.shape}, the others are {self.size}")
+    return found
 
 # %% ../../nbs/10_data.scenes.ipynb #c875db20
 def _intact(path):

@@ -39,7 +39,10 @@ class RandomCrop:
         self.size = tuple(size)
         if len(self.size)!=2 or min(self.size)<1:
             raise ValueError(f"size must be (H,W), at least 1 px each, got {size}")
-    def __call__(self, s:Sample, rng):
+    def __call__(self,
+        s:Sample, # one pair
+        rng,      # torch.Generator
+    ) -> Sample:  # of the size asked for, the same window of all its maps
         h,w = s.disp.shape
         H,W = self.size
         pad = (0, max(0, W-w), 0, max(0, H-h))
@@ -64,7 +67,10 @@ class HorizontalScale:
     ):
         _check_range('scales', scales, .1, 10)
         self.scales,self.both_axes,self.p = scales,both_axes,p
-    def __call__(self, s:Sample, rng):
+    def __call__(self,
+        s:Sample, # one pair
+        rng,      # torch.Generator
+    ) -> Sample:  # stretched, its disparities by the factor of the width; or as it was
         if not _happens(rng, self.p): return s
         h,w = s.disp.shape
         f = _uniform(rng, *self.scales)
@@ -81,7 +87,10 @@ class VerticalFlip:
     def __init__(self,
         p:float=.5, # how often
     ): self.p = p
-    def __call__(self, s:Sample, rng):
+    def __call__(self,
+        s:Sample, # one pair
+        rng,      # torch.Generator
+    ) -> Sample:  # all its maps upside down; or as it was
         return Sample(*[t if t is None else t.flip(-2) for t in s]) if _happens(rng, self.p) else s
 
 # %% ../../nbs/17_data.transforms.ipynb #debf436f
@@ -90,7 +99,10 @@ class SwapFlip:
     def __init__(self,
         p:float=.5, # how often
     ): self.p = p
-    def __call__(self, s:Sample, rng):
+    def __call__(self,
+        s:Sample, # one pair
+        rng,      # torch.Generator
+    ) -> Sample:  # mirrored, with the views and their truths exchanged; or as it was
         if not _happens(rng, self.p) or s.right_disp is None: return s
         return Sample(*[t.flip(-1) for t in (s.right, s.left, s.right_disp, s.right_valid, s.disp, s.valid)])
 
@@ -103,7 +115,10 @@ class VerticalOffset:
     ):
         _check_range('px', (0,px), 0, 4)
         self.px,self.p = px,p
-    def __call__(self, s:Sample, rng):
+    def __call__(self,
+        s:Sample, # one pair
+        rng,      # torch.Generator
+    ) -> Sample:  # the right view moved, its truth not; or as it was
         if not _happens(rng, self.p): return s
         dy = _uniform(rng, -self.px, self.px)
         k = int(dy//1)
@@ -125,7 +140,10 @@ class Color:
             _check_range(name, (0,v), 0, top)
         self.strength,self.difference,self.hue,self.p = strength,difference,hue,p
     def _draw(self, rng, a): return [2**_uniform(rng, -a, a) for _ in range(4)]
-    def __call__(self, s:Sample, rng):
+    def __call__(self,
+        s:Sample, # one pair
+        rng,      # torch.Generator
+    ) -> Sample:  # other colours in [0,1]; or as it was
         if not _happens(rng, self.p): return s
         both,hue = self._draw(rng, self.strength),_uniform(rng, -self.hue, self.hue)
         def view(im):
@@ -144,7 +162,10 @@ class Blur:
     ):
         _check_range('sigma', sigma, .01, 10)
         self.sigma,self.p = sigma,p
-    def __call__(self, s:Sample, rng):
+    def __call__(self,
+        s:Sample, # one pair
+        rng,      # torch.Generator
+    ) -> Sample:  # less sharp; or as it was
         if not _happens(rng, self.p): return s
         def view(im):
             v = _uniform(rng, *self.sigma)
@@ -160,7 +181,10 @@ class Noise:
     ):
         _check_range('sigma', sigma, 0, 1)
         self.sigma,self.p = sigma,p
-    def __call__(self, s:Sample, rng):
+    def __call__(self,
+        s:Sample, # one pair
+        rng,      # torch.Generator
+    ) -> Sample:  # noisy, in [0,1]; or as it was
         if not _happens(rng, self.p): return s
         v = _uniform(rng, *self.sigma)
         left,right = ((t+v*torch.randn(t.shape, generator=rng)).clamp(0, 1) for t in (s.left,s.right))
@@ -176,7 +200,10 @@ class EraseRight:
     ):
         _check_range('size', size, 1)
         self.size,self.max_count,self.p = size,max_count,p
-    def __call__(self, s:Sample, rng):
+    def __call__(self,
+        s:Sample, # one pair
+        rng,      # torch.Generator
+    ) -> Sample:  # the right view partly covered; or as it was
         if not _happens(rng, self.p): return s
         right = s.right.clone()
         _,h,w = right.shape
@@ -231,8 +258,11 @@ class LidarTruth:
         if not 0<=top<1: raise ValueError(f"top must be in [0,1), got {top}")
         self.density,self.top,self.tilt = density,top,tilt
 
-    def pattern(self, shape, rng):
-        "Pixels that are hit, bool (H,W)"
+    def pattern(self,
+        shape,         # (H,W)
+        rng,           # torch.Generator
+    ) -> torch.Tensor: # bool (H,W)
+        "Pixels that are hit"
         h,w = shape
         rows = max(1, round(self.density**-.5))
         share = min(1., self.density*rows) # of the pixels along a line
@@ -243,7 +273,10 @@ class LidarTruth:
         point = (share*x+start).floor()>(share*(x-1)+start).floor()
         return (height.floor()%rows==0) & (point | (share==1)) & (y>=self.top*h)
 
-    def __call__(self, s:Sample, rng):
+    def __call__(self,
+        s:Sample, # one pair
+        rng,      # torch.Generator
+    ) -> Sample:  # fewer valid pixels in both truths, disparity 0 elsewhere
         def thin(disp, valid):
             kept = valid & self.pattern(valid.shape, rng)
             return torch.where(kept, disp, 0),kept

@@ -135,7 +135,10 @@ def forward(self:Engine,
     return StereoOutput([[], [], scores, disps, named])
 
 @patch
-def read(self:Engine, maps, size):
+def read(self:Engine,
+    maps:list, # those of the answer, see `answer_maps`
+    size,      # (H,W) of the images, px
+):             # disparity (B,H,W), px
     "Disparity from the maps of the answer"
     if self.name=='plain': return plain_disparity(self.net, maps, size)
     return self.net.disparity(maps[0], size, *maps[1:])

@@ -15,7 +15,7 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 import numpy as np, torch
-from torch import nn
+from torch import nn, Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 from torch.nn.utils.fusion import fuse_conv_bn_eval
@@ -47,18 +47,29 @@ def fold_bn(
 # %% ../../nbs/85_deploy.export.ipynb #420d3d62
 class AnswerMaps(nn.Module):
     "A network up to the maps that its disparity is read from: two images in, a list of tensors out"
-    def __init__(self, net):
+    def __init__(self,
+        net:nn.Module, # a `StereoNet`
+    ):
         super().__init__()
         self.net = net
-    def forward(self, left, right):
+    def forward(self,
+        left:Tensor,  # (B,3,H,W), ImageNet-normalised
+        right:Tensor, # same shape
+    ) -> list:        # of its answer, see `answer_maps`
         return answer_maps(self.net, self.net(left, right, upto='aggregation'))
 
 class FromRGB(nn.Module):
     "A network of normalised images as one of RGB images in [0,1]"
-    def __init__(self, module):
+    def __init__(self,
+        module:nn.Module, # takes two normalised images
+    ):
         super().__init__()
         self.module = module
-    def forward(self, left, right): return self.module(normalize(left), normalize(right))
+    def forward(self,
+        left:Tensor,  # (B,3,H,W), RGB in [0,1]
+        right:Tensor, # same shape
+    ):                # what the module gives
+        return self.module(normalize(left), normalize(right))
 
 # %% ../../nbs/85_deploy.export.ipynb #d91d89a7
 def plain_disparity(
@@ -72,10 +83,15 @@ def plain_disparity(
 
 class PlainTail(nn.Module):
     "A network from two images to disparity, in operators that every runtime has"
-    def __init__(self, net):
+    def __init__(self,
+        net:nn.Module, # a `StereoNet`
+    ):
         super().__init__()
         self.answer = AnswerMaps(net)
-    def forward(self, left, right):
+    def forward(self,
+        left:Tensor,  # (B,3,H,W), ImageNet-normalised
+        right:Tensor, # same shape
+    ) -> Tensor:      # disparity (B,H,W), px
         return plain_disparity(self.answer.net, self.answer(left, right), left.shape[-2:])
 
 # %% ../../nbs/85_deploy.export.ipynb #662a0f2e

@@ -67,7 +67,9 @@ class _Trace:
 
 # %% ../../nbs/80_evaluation.cost.ipynb #7b5c4062
 @patch
-def aside(self:_Trace, stage):
+def aside(self:_Trace,
+    stage, # method of a network, such as its `cost_volume`
+):         # called like it
     "A stage whose own work goes to None, and that of its layers to the layers"
     def run(*args):
         self.settle()

@@ -82,19 +82,26 @@ class Estimator:
 
 # %% ../../nbs/83_evaluation.evaluate.ipynb #2e3727c1
 @patch
-def __call__(self:Estimator, left, right) -> np.ndarray: # float32 (H,W), px
+def __call__(self:Estimator,
+    left,        # (1,3,H,W), ImageNet-normalised
+    right,       # same shape
+) -> np.ndarray: # float32 (H,W), px
     "Disparity of a pair as a data set gives it"
     out = self.function(left, right)
     disp = torch.as_tensor(out.disparity[-1] if hasattr(out, 'disparity') else out)
     return disp.detach().float().cpu().reshape(disp.shape[-2:]).numpy()
 
 @patch
-def fitted(self:Estimator, dataset):
+def fitted(self:Estimator,
+    dataset,    # items (left, right, disp, valid)
+) -> Estimator: # itself, unless it has to look at the data
     "The estimator for a data set"
     return self
 
 @patch
-def estimate(self:Estimator, frame) -> tuple: # disparity (H,W), seconds
+def estimate(self:Estimator,
+    frame:Frame, # whose truth is not looked at
+) -> tuple:      # disparity, float32 (H,W), px; seconds
     "Disparity of a `Frame`"
     left,right = frame.images
     start = time.perf_counter()

@@ -181,7 +181,7 @@ def read_calibration(
 class Rectifier:
     "A raw pair to a rectified one"
     def __init__(self,
-        calibration:Calibration,
+        calibration:Calibration, # of both cameras, see `read_calibration`
         alpha:float=0., # 0: no black border; 1: every pixel of the raw images
     ):
         c,size = calibration,(calibration.width,calibration.height)

@@ -153,19 +153,27 @@ class Auto(nn.Module):
 AGREE = 1e-2 # px, mean; an engine whose map differs by more is not taken
 
 @patch
-def choice(self:Auto, left):
+def choice(self:Auto,
+    left, # (B,3,H,W), of which the shape counts
+) -> Choice:
     "What is known of this size with this number of threads"
     found = _memory(self.net).choose(self.net, (tuple(left.shape),torch.get_num_threads()))
     if self.kernels: found.cold = False
     return found
 
 @patch
-def now(self:Auto, choice):
+def now(self:Auto,
+    choice:Choice, # what is known of this size
+) -> nn.Module:    # called like a network
     "What runs this size"
     return self.net if choice.engine is None else choice.engine
 
 @patch
-def timed(self:Auto, choice, left, right):
+def timed(self:Auto,
+    choice:Choice, # what is known of this size
+    left,          # (B,3,H,W), ImageNet-normalised
+    right,         # same shape
+):                 # what the engine answers: `StereoOutput`
     "Call the engine that is chosen"
     start = perf_counter()
     with _reading(choice, left.shape[-1]*left.shape[-2]): out = self.now(choice)(left, right)
@@ -173,8 +181,14 @@ def timed(self:Auto, choice, left, right):
     self.name,self.expected = choice.name,1
     return out
 
+# %% ../../nbs/72_inference.engines.ipynb #8c4167c7
 @patch
-def attempt(self:Auto, choice, name, left, right):
+def attempt(self:Auto,
+    choice:Choice, # what is known of this size; changed
+    name:str,      # of the engine, one of `ways`
+    left,          # (B,3,H,W), ImageNet-normalised
+    right,         # same shape
+):
     "Make an engine, and go on with it if it is faster and gives the same map"
     choice.tried.add(name)
     try:
@@ -190,7 +204,10 @@ def attempt(self:Auto, choice, name, left, right):
     if seconds<choice.best and off<=AGREE: choice.adopt(name, engine, seconds)
 
 @patch
-def settle(self:Auto, left, right):
+def settle(self:Auto,
+    left,       # (B,3,H,W), ImageNet-normalised
+    right,      # same shape
+) -> nn.Module: # called like a network
     "The engine for so many pairs like this, when all that are due have been tried"
     self(left, right)
     while self.choice(left).next_way() is not None: self(left, right)

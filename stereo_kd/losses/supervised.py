@@ -118,7 +118,12 @@ class SupervisedLoss:
 
 # %% ../../nbs/40_losses.supervised.ipynb #573c9c85
 @patch
-def one(self:SupervisedLoss, scores, disp, valid, weights=None):
+def one(self:SupervisedLoss,
+    scores:Tensor,       # (B,D/4 or D,H/4,W/4)
+    disp:Tensor,         # truth (B,H,W), px
+    valid:Tensor,        # bool (B,H,W), where it is known
+    weights:Tensor=None, # (B,144,H/4,W/4) of a learned upsampling, see `convex_upsample`; None: bilinear
+) -> Tensor:             # scalar; 0 where no pixel is valid
     "The loss of one output"
     near = neighbour_truth(disp, valid, self.window) if self.target=='modes' and self.ce else []
     maps,where = [disp,*near],(valid,self.max_disp,self.at)
@@ -132,7 +137,11 @@ def one(self:SupervisedLoss, scores, disp, valid, weights=None):
 
 # %% ../../nbs/40_losses.supervised.ipynb #730a5e42
 @patch
-def __call__(self:SupervisedLoss, out, disp, valid):
+def __call__(self:SupervisedLoss,
+    out,          # `StereoOutput` with scores
+    disp:Tensor,  # truth (B,H,W), px
+    valid:Tensor, # bool (B,H,W), where it is known
+) -> Tensor:      # scalar, the weighted mean over the outputs
     n = len(out.aggregation)
     if not n:
         raise ValueError("this loss needs scores over disparity bins, which the network does not give")

@@ -51,8 +51,15 @@ class StereoNet(nn.Module):
         "Become a teacher: eval mode, and no weight asks for a gradient"
         return self.eval().requires_grad_(False)
 
-    def disparity(self, scores, size, weights=None):
-        return disparity_tail(scores, self.max_disp, size, self.tau, weights=weights, reading=self.reading)
+# %% ../../nbs/23_models.base.ipynb #7f1a1808
+@patch
+def disparity(self:StereoNet,
+    scores:Tensor,       # (B,D/4 or D,H/4,W/4)
+    size,                # (H,W) of the images, px
+    weights:Tensor=None, # (B,144,H/4,W/4) of a learned upsampling, before their softmax; None: bilinear
+) -> Tensor:             # (B,H,W) float32, full-resolution px
+    "What is read of scores"
+    return disparity_tail(scores, self.max_disp, size, self.tau, weights=weights, reading=self.reading)
 
 # %% ../../nbs/23_models.base.ipynb #b5a0fca1
 def check_network(

@@ -117,7 +117,10 @@ def start(self:DTPnet):
     if self.upsample: self.upsample.start()
 
 @patch
-def features(self:DTPnet, image, extras):
+def features(self:DTPnet,
+    image:Tensor, # (B,3,H,W), H and W multiples of 16
+    extras:dict,  # not used here
+) -> list:        # what `DTPFeatures` gives; but for 'c2d' also (B,match,H/4,W/4) to compare
     maps = self.extract(image)
     if self.form=='c2d': return maps
     compared = self.match(maps[-1])
@@ -126,13 +129,23 @@ def features(self:DTPnet, image, extras):
 
 # %% ../../nbs/30_models.dtpnet.ipynb #42c1dba3
 @patch
-def cost_volume(self:DTPnet, left, right, extras):
+def cost_volume(self:DTPnet,
+    left:list,   # left features, the last is compared
+    right:list,  # right features
+    extras:dict, # not used here
+) -> Tensor:     # (B,D/4,H/4,W/4); but for 'c2d' 0 where x < d
     if self.form=='c2d': return self.mix(torch.cat([left[-1],right[-1]], 1))
     if self.form=='msn': return self.volume(left[-1], right[-1])
     return cosine_volume(left[-1], right[-1], self.max_disp//4, SHARPNESS)
 
 @patch
-def aggregation(self:DTPnet, volume, left, right, extras, all_outputs):
+def aggregation(self:DTPnet,
+    volume:Tensor,    # (B,D/4,H/4,W/4)
+    left:list,        # left features
+    right:list,       # right features; not used here
+    extras:dict,      # gets `upsample_weights` (B,144,H/4,W/4) where the upsampling is learned
+    all_outputs:bool, # not used here: there is one output
+) -> list:            # scores (B,D,H/4,W/4)
     if self.upsample: extras['upsample_weights'] = self.upsample(left[0], left[1])
     if self.form!='correlation': return [self.score(self.hourglass(volume))]
     hg = self.hourglass(self.mix(torch.cat([volume,left[-2]], 1)))

@@ -80,18 +80,31 @@ class DTPnetLite(StereoNet):
 
 # %% ../../nbs/31_models.dtpnet_lite.ipynb #b080de9a
 @patch
-def features(self:DTPnetLite, image, extras):
+def features(self:DTPnetLite,
+    image:Tensor, # (B,3,H,W), H and W multiples of 16
+    extras:dict,  # not used here
+) -> list:        # (B,stem,H/2,W/2), two of (B,width,H/4,W/4), (B,match,H/4,W/4) to compare, unit vectors
     half = self.stem[0](image)
     quarter = self.fine(self.stem[1](half))
     deep = self.deep(quarter)
     return [half, quarter, deep, F.normalize(self.match(deep).float(), dim=1)]
 
 @patch
-def cost_volume(self:DTPnetLite, left, right, extras):
+def cost_volume(self:DTPnetLite,
+    left:list,   # left features, the last is compared
+    right:list,  # right features
+    extras:dict, # not used here
+) -> Tensor:     # (B,D/4,H/4,W/4) in [-16,16], 0 where x < d
     return cosine_volume(left[-1], right[-1], self.max_disp//4, SHARPNESS)
 
 @patch
-def aggregation(self:DTPnetLite, volume, left, right, extras, all_outputs):
+def aggregation(self:DTPnetLite,
+    volume:Tensor,    # (B,D/4,H/4,W/4)
+    left:list,        # left features
+    right:list,       # right features; not used here
+    extras:dict,      # gets `upsample_weights` (B,144,H/4,W/4) where the upsampling is learned
+    all_outputs:bool, # not used here: there is one output
+) -> list:            # scores (B,D/4,H/4,W/4)
     if self.upsample: extras['upsample_weights'] = self.upsample(left[0], left[1])
     mixed = self.hourglass(self.mix(torch.cat([volume,left[-2]], 1)))
     return [self.score(torch.cat([mixed,volume], 1))]

@@ -45,8 +45,8 @@ class ConvBN(nn.Sequential):
         ni:int,       # input channels
         nf:int,       # output channels
         ks:int=3,     # kernel size; padding keeps the size at stride 1
-        stride:int=1,
-        dilation:int=1,
+        stride:int=1, # along both axes
+        dilation:int=1, # of the kernel, along both axes
         groups:int=1, # `ni` makes it depthwise
         act=None,     # activation module, None for a linear output
     ):

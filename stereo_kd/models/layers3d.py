@@ -41,7 +41,7 @@ class ConvBN3d(nn.Sequential):
         ni:int,       # input channels
         nf:int,       # output channels
         ks:int=3,     # kernel size; padding keeps the size at stride 1
-        stride:int=1,
+        stride:int=1, # along all three axes
         act=None,     # activation module, None for a linear output
     ):
         if ks==1 and stride==1: conv = Pointwise3d(ni, nf)

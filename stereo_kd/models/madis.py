@@ -123,7 +123,10 @@ class MaDis(StereoNet):
 def _as_map(tokens, grid): return tokens.transpose(1, 2).unflatten(2, tuple(grid))
 
 @patch
-def features(self:MaDis, image, extras):
+def features(self:MaDis,
+    image:Tensor, # (B,3,H,W), H and W multiples of the patch p
+    extras:dict,  # may have `visible` (B,V), see `random_visible`; gets `patches` (B,N,3*p*p) then
+) -> list:        # one map (B,C,H/p,W/p), 0 where a token is masked
     visible,grid = extras.get('visible'),[n//self.multiple for n in image.shape[-2:]]
     tokens = self.encoder(image, visible)
     if visible is not None:
@@ -133,15 +136,22 @@ def features(self:MaDis, image, extras):
     return [_as_map(tokens, grid)]
 
 @patch
-def tokens(self:MaDis, view, visible):
-    "Tokens of a view (B,N,C) as the decoder gets them, the learnt one where a token is masked"
+def tokens(self:MaDis,
+    view:list,      # features of a view
+    visible:Tensor, # (B,V), see `random_visible`; None: all tokens
+) -> Tensor:        # (B,N,C), C of the decoder
+    "Tokens of a view as the decoder gets them, the learnt one where a token is masked"
     x = self.embed(view[-1].flatten(2).transpose(1, 2))
     if visible is None: return x
     return torch.where(hidden_tokens(visible, x.shape[1])[...,None], self.mask_token.to(x.dtype), x)
 
 # %% ../../nbs/34_models.madis.ipynb #4f5a905b
 @patch
-def cost_volume(self:MaDis, left, right, extras):
+def cost_volume(self:MaDis,
+    left:list,   # left features
+    right:list,  # right features
+    extras:dict, # may have `visible` of both views; gets `reconstruction` then: (B,N,3*p*p) of each masked view
+) -> list:       # (B,C,H/p,W/p) for each tap of the decoder, of the left view
     grid,visible = left[-1].shape[-2:],extras.get('visible', (None,None))
     l,r = (self.tokens(m, v) for m,v in zip((left,right), visible))
     taps = self.decoder(l, r, grid)
@@ -175,14 +185,24 @@ def raw_scale(
     return bound*math.log(share/(1-share))
 
 @patch
-def aggregation(self:MaDis, volume, left, right, extras, all_outputs):
+def aggregation(self:MaDis,
+    volume:list,      # four of (B,C,H/p,W/p)
+    left:list,        # left features; not used here
+    right:list,       # right features; not used here
+    extras:dict,      # gets `laplace` (B,2,H,W): disparity, px, and the logarithm of its scale
+    all_outputs:bool, # not used here: there are no scores
+) -> list:            # empty
     raw = self.head(volume).float()
     disp = self.max_disp/4*F.softplus(raw[:,0])
     extras['laplace'] = torch.stack([disp,bounded_scale(raw[:,1])], 1)
     return []
 
 @patch
-def disparity(self:MaDis, answer, size): return answer[:,0,:size[0],:size[1]].float()
+def disparity(self:MaDis,
+    answer:Tensor, # (B,2,H,W), the map `laplace`; multiples of the patch
+    size,          # (H,W) of the images, px
+) -> Tensor:       # (B,H,W) float32, px
+    return answer[:,0,:size[0],:size[1]].float()
 
 @patch
 def confidence(self:MaDis,

@@ -189,12 +189,19 @@ tsnnet_naive = partial(
 from fastcore.basics import patch
 
 @patch
-def features(self:TSNnet, image, extras):
+def features(self:TSNnet,
+    image:Tensor, # (B,3,H,W), H and W multiples of 16
+    extras:dict,  # not used here
+) -> list:        # what `MobileFeatures` gives, then (B,C,H/4,W/4) to match: C is 32, of the Student 16
     f = self.extract(image)
     return f+[self.match(f[-1])]
 
 @patch
-def cost_volume(self:TSNnet, left, right, extras):
+def cost_volume(self:TSNnet,
+    left:list,   # left features, the last is compared
+    right:list,  # right features
+    extras:dict, # not used here
+) -> Tensor:     # (B,D/4,H/4,W/4), 0 where x < d; learned: 0 or more
     if self.volume is not None: return self.volume(left[-1], right[-1])
     l,r = (_wide(v[-1]) for v in (left,right))
     if self.cosine: l,r = (F.normalize(v, dim=1) for v in (l,r))
@@ -203,7 +210,13 @@ def cost_volume(self:TSNnet, left, right, extras):
 
 # %% ../../nbs/26_models.tsnnet.ipynb #244ccab1
 @patch
-def aggregation(self:TSNnet, volume, left, right, extras, all_outputs):
+def aggregation(self:TSNnet,
+    volume:Tensor,    # (B,D/4,H/4,W/4)
+    left:list,        # left features; not used here
+    right:list,       # right features; not used here
+    extras:dict,      # gets `coarse` (B,D/12,H/4,W/4) and `hourglass` (B,D/4,H/4,W/4)
+    all_outputs:bool, # the scores before each hourglass too, as far as they are supervised
+) -> list:            # scores (B,D/4 or D,H/4,W/4): the weakest first; the last one alone unless all are wanted
     extras['coarse'] = self.coarse(volume)
     attention = self.coarse.attention(extras['coarse'])
     x = F.relu(self.dres0(volume))

@@ -46,7 +46,9 @@ class PruneCallback(Callback):
         self.calibrate,self.stop,self.original,self.kwargs,self.rows = calibrate,stop,original,kwargs,[]
 
     def state_dict(self): return dict(widths=widths(self.model), original=self.original, rows=self.rows)
-    def load_state_dict(self, state):
+    def load_state_dict(self,
+        state:dict, # `widths` that were left, `original` ones, `rows` of the steps done
+    ):
         "Cut the network to what was left of it; its weights come later"
         apply_widths(self.model, state['widths'])
         self.original,self.rows = state['original'],state['rows']

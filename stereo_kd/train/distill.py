@@ -11,7 +11,7 @@ from fastai.basics import Callback
 from fastai.callback.schedule import sched_lin
 from fastai.callback.training import GradientAccumulation
 from fastcore.basics import patch
-from torch import nn
+from torch import nn, Tensor
 from .cache import CachedTeacher
 from ..metrics import add_columns, drop_columns
 from ..models.base import STAGES, check_network
@@ -31,7 +31,13 @@ class Term:
         self.loss,self.stage,self.weight,self.name = loss,stage,weight,name
         self.schedules,self.all_outputs = schedules or {},all_outputs
 
-    def __call__(self, student, teacher, disp, valid, progress):
+    def __call__(self,
+        student,        # `StereoOutput`, at least as far as `stage`
+        teacher,        # the same of the teacher, which gets no gradient
+        disp:Tensor,    # truth (B,H,W), px
+        valid:Tensor,   # bool (B,H,W), where it is known
+        progress:float, # of the training, in [0,1]
+    ) -> Tensor:        # scalar, the loss times its weight
         settings = {k:f(progress) for k,f in self.schedules.items()}
         scale = settings.pop('weight', 1.)*self.weight
         return scale*self.loss(student, teacher, disp, valid, **settings)
@@ -71,7 +77,10 @@ class DistillCallback(Callback):
         self.adapters = nn.ModuleList(t.loss for t in self.terms if isinstance(t.loss, nn.Module))
 
     def state_dict(self): return self.adapters.state_dict()
-    def load_state_dict(self, state): self.adapters.load_state_dict(state)
+    def load_state_dict(self,
+        state:dict, # weights of the adapters: those losses of the terms that are modules
+    ):
+        self.adapters.load_state_dict(state)
 
     @property
     def means(self): # dict of floats

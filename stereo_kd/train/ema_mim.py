@@ -71,8 +71,8 @@ def momentum(
 def decay_for(
     steps:int, # of the whole training
 ) -> float:    # m, 0 to 0.9999
-    "A momentum that averages over a tenth of the training"
-    return min(max(0., 1-10/max(1, steps)), .9999)
+    "A momentum that averages over the training"
+    return min(1-1/max(1, steps), .9999)
 
 @torch.no_grad()
 def ema_update(
@@ -98,7 +98,7 @@ class EMACallback(Callback):
     order,run_valid = GradientAccumulation.order-.5,False # after other terms, before any scaling
     def __init__(self,
         decay:float=None, # m, in [0,1]; by the length of the training if None, see `decay_for`
-        warmup:int=10,    # w, steps, see `momentum`
+        warmup:int=10,    # w, steps, see `momentum`; 0 where the network begins with trained weights
         parts=(),         # what moves slowly, see `ema_update`; (): everything
         weight:float=1.,  # of the loss on pseudo-disparities
         loss=None,        # `loss(out, pseudo, missing)`; the learner's own if None
@@ -108,7 +108,9 @@ class EMACallback(Callback):
         self.decay,self.warmup,self.parts,self.weight,self.loss = decay,warmup,tuple(parts),weight,loss
 
     def state_dict(self): return dict(teacher=self.teacher.state_dict(), updates=self.updates)
-    def load_state_dict(self, state):
+    def load_state_dict(self,
+        state:dict, # `teacher`, weights of the copy; `updates`, how many it has had
+    ):
         self.teacher.load_state_dict(state['teacher'])
         self.updates = state['updates']
 

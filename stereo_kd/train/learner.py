@@ -52,7 +52,9 @@ def fast_precision() -> str: # 'bf16' or 'fp32'
 class OrderCallback(Callback):
     "Make data and random pixels of an epoch a function of `(seed, epoch)`"
     order = -5 # before anything draws a number
-    def __init__(self, seed=0): self.seed = seed
+    def __init__(self,
+        seed:int=0, # of the run
+    ): self.seed = seed
     def before_train(self):
         self.dls.train.epoch = self.epoch
         torch.manual_seed(1_000_003*self.seed+self.epoch)
@@ -132,7 +134,9 @@ class DivergenceCallback(Callback):
 class StateCallback(Callback):
     "Rows of numbers, one an epoch; with a folder also its `history.csv`, and the state of the run"
     order = Recorder.order+5 # the epoch's row must be there
-    def __init__(self, folder):
+    def __init__(self,
+        folder, # of the run; None keeps nothing
+    ):
         self.folder,self.rows,self.epochs_done = folder and Path(folder),[],0
         self.saved = read_state(folder) if folder else None
         if not self.saved: return

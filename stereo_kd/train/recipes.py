@@ -191,11 +191,12 @@ def madis_recipe(
     mask:float=.4,             # share of both views that is hidden; 0: nothing
     ema:str='all',             # the slow copy: 'all', 'encoder' (as released) or '' (none)
     decay:float=None,          # of the slow copy; by the length of the training if None
+    warmup:int=0,              # steps in which it follows faster; 0: it begins as a trained network
     reconstruction:float=1.,   # weight of that loss
     pseudo:float=1.,           # weight of the loss where truth is missing
 ) -> dict:                     # for `stereo_learner`
     "MaDis-Stereo: truth, masked views, an EMA teacher"
     slow = pick({'all':(), 'encoder':('encoder',), '':None}, ema, 'slow copy')
     cbs = [MaskCallback((mask,mask), reconstruction)] if mask else []
-    if slow is not None: cbs.append(EMACallback(decay, parts=slow, weight=pseudo))
+    if slow is not None: cbs.append(EMACallback(decay, warmup, slow, pseudo))
     return dict(_paper_optimizer(), loss=LaplacianLoss(), cbs=cbs)

@@ -146,14 +146,18 @@ class Plan:
                 raise ValueError(
                     f"{key} needs {', '.join(sorted(late))}, which must stand before it in the plan")
 
-    def kept(self, key):
-        "What an earlier run left, or None"
+    def kept(self,
+        key:str, # a checkpoint, whether the plan has it or not
+    ):           # its network, in eval mode; None if it is not there
+        "What an earlier run left"
         file = self.folder/key/'model.safetensors'
         return load_model(file) if file.exists() else None
 
 # %% ../../nbs/65_train.stages.ipynb #1ee4579a
 @patch
-def needs(self:Plan, key):
+def needs(self:Plan,
+    key:str, # a checkpoint of the plan; anything else needs none
+) -> dict:   # checkpoint -> `Step`, each behind those it needs
     "The lines of the plan that a checkpoint is made from, directly or not, its own included"
     s = self.steps.get(key)
     if s is None: return {}
@@ -161,7 +165,9 @@ def needs(self:Plan, key):
     return {k:v for b in before for k,v in self.needs(b).items()}|{key:s}
 
 @patch
-def request(self:Plan, key):
+def request(self:Plan,
+    key:str, # a checkpoint of the plan
+) -> dict:   # lines, data, seed, args and recipes
     "What a checkpoint is made from, as JSON can hold it"
     lines = self.needs(key)
     data = {(s.pairs,s.data_seed):None for s in lines.values() if s.epochs}
@@ -172,7 +178,9 @@ def request(self:Plan, key):
 
 # %% ../../nbs/65_train.stages.ipynb #bad0791d
 @patch
-def make(self:Plan, key):
+def make(self:Plan,
+    key:str, # a checkpoint of the plan; or a network, which is made anew
+) -> nn.Module:
     "The network of a checkpoint, in eval mode: as an earlier run left it, or made now"
     if key not in self.steps:
         set_seed(self.seed)
@@ -203,14 +211,18 @@ def _prune(self:Plan, net, key):
 
 # %% ../../nbs/65_train.stages.ipynb #79f448b8
 @patch
-def way(self:Plan, key):
+def way(self:Plan,
+    key:str, # a checkpoint of the plan
+) -> list:   # checkpoints, in order
     "The checkpoints that were trained on the way to this one, itself included"
     s = self.steps[key]
     before = [k for b in s.begin.split('+') if b in self.steps for k in self.way(b)]
     return list(dict.fromkeys(before+[key]*(s.epochs>0)))
 
 @patch
-def n_steps(self:Plan, key):
+def n_steps(self:Plan,
+    key:str, # a checkpoint of the plan
+) -> int:    # its fine-tuning after prunings too; 0 for an average
     "Optimizer steps from where a checkpoint begins"
     s = self.steps[key]
     return (s.epochs+s.prune)*len(self.loaders(s.pairs, s.data_seed).train) if s.epochs else 0
