@@ -87,10 +87,10 @@ class PseudoTruth:
         folder,             # where its answers are kept
         tolerance:float=1., # px by which the two views may differ
     ):
-        self.dataset,self.folder,self.tolerance = dataset,Path(folder),tolerance
+        self.dataset,self._folder,self.tolerance = dataset,Path(folder),tolerance
         self.teacher,self._teacher = fingerprint(teacher),teacher
         asked = dict(data=describe(dataset), teacher=self.teacher, tolerance=tolerance)
-        claim(self.folder, asked, 'disparities that a teacher gave')
+        claim(self._folder, asked, 'disparities that a teacher gave')
     def __len__(self): return len(self.dataset)
     def __getitem__(self, i): return to_item(self.sample(i))
     def batch(self,
@@ -105,7 +105,7 @@ def truth(self:PseudoTruth,
     i:int, # number of the pair
 ) -> np.ndarray: # float32 (H,W), px; nan where the views do not agree
     "What the teacher says of a pair, from the folder if it has been asked before"
-    path = self.folder/f'{i:06d}.pfm'
+    path = self._folder/f'{i:06d}.pfm'
     if not path.exists():
         disp,other = _both_views(self._teacher, *self.dataset[i][:2])
         write_disparity(path, np.where(left_right_check(disp, other, self.tolerance), disp, np.nan))
@@ -119,7 +119,7 @@ def sample(self:PseudoTruth,
     left,right = self.dataset[i][:2]
     disp = torch.from_numpy(self.truth(i))
     if disp.shape!=left.shape[1:]:
-        path,sizes = self.folder/f'{i:06d}.pfm',(tuple(disp.shape),tuple(left.shape[1:]))
+        path,sizes = self._folder/f'{i:06d}.pfm',(tuple(disp.shape),tuple(left.shape[1:]))
         raise ValueError(f"{path} is {sizes[0]}, its pair {sizes[1]}; remove it")
     images = (denormalize(v).clamp(0, 1) for v in (left,right))
     return Sample(*images, disp.nan_to_num(0.), disp.isfinite())

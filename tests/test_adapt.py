@@ -84,6 +84,8 @@ def test_a_teacher_is_asked_once_and_believed_where_both_views_agree():
         test_close(left[1], Exact()[2][0], eps=1e-4)
         test_fail(lambda: PseudoTruth(Exact(), Knows(), d, 2.), exc=ValueError, contains='tolerance was 1.0, is now 2.0')
         test_eq(len(list(Path(d).glob('*.pfm'))), 3)
+        with tempfile.TemporaryDirectory() as other: # where they are kept is no part of what they are
+            test_eq(describe(PseudoTruth(Exact(), Knows(), other)), describe(labelled))
         write_disparity(Path(d)/'000001.pfm', np.ones((3,4)))
         test_fail(lambda: labelled.sample(1), exc=ValueError, contains='000001.pfm is (3, 4), its pair (48, 96)')
 

@@ -112,6 +112,7 @@ def test_things_are_turned_as_told():
     b.ground(0, 0, 0, 5, 5, 0)
     b.ball(0, 0, 0, 1, 1, 1, 0)
     test_eq(b.shapes()[:,KIND].tolist(), [RECTANGLE,ELLIPSOID])
+    test_fail(lambda: b.put(BOX, (0,0,0), (1,1,1), 0, tapper=.3), exc=TypeError, contains='no tapper')
 
 def test_crowds_are_well_formed():
     b,r = Stage(),Dice(3)

@@ -373,6 +373,8 @@ def test_checkpoint_to_file():
         test_fail(
             lambda: export_file('dtpnet_pruned', f'{d}/b.onnx', size='48'), exc=ValueError,
             contains='size must be HEIGHTxWIDTH')
+        for views in (dict(left='a.png'), dict(right='b.png')):
+            test_fail(lambda: export_file('dtpnet_lite', f'{d}/b.onnx', **views), exc=ValueError, contains='got only one')
         assert not Path(f'{d}/b.onnx').exists()
         from stereo_kd.models.zoo import save_model
         checkpoint = Path(d)/'a.safetensors'

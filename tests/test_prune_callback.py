@@ -126,25 +126,36 @@ def test_a_stopped_run_goes_on_after_its_cuts():
     import tempfile
     from fastai.basics import CancelFitException
     from pathlib import Path
+    from torch import nn
+    from stereo_kd.train.distill import DistillCallback, Term
     from stereo_kd.train.learner import fit
     class Stop(Callback):
+        def __init__(self, at): self.at = at
         def before_epoch(self):
-            if self.epoch==2: raise CancelFitException()
+            if self.epoch==self.at: raise CancelFitException()
+    class Scaled(nn.Module): # a term with a weight of its own
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(()))
+        def forward(self, student, teacher, disp, valid):
+            return (self.weight*student.aggregation[-1]-teacher.aggregation[-1]).square().mean()
     def run(folder, *cbs):
         torch.manual_seed(0)
         dls = StereoDataLoaders.from_synthetic(4, 2, (32,64), bs=2, max_disp=48, device='cpu')
-        prune = PruneCallback(.3, every=2, calibrate=1)
-        learn = stereo_learner(
-            dls, create_model('dtpnet', max_disp=48, stem=16, width=32), precision='fp32',
-            cbs=[prune,*cbs])
+        teacher,net = (create_model('dtpnet', max_disp=48, stem=16, width=32) for _ in range(2))
+        prune,term = PruneCallback(.3, every=2, calibrate=1),Scaled()
+        learn = stereo_learner(dls, net, precision='fp32', cbs=[DistillCallback(teacher, [Term(term)]),prune,*cbs])
         with learn.no_bar(),learn.no_logging(): fit(learn, 4, 1e-3, folder)
-        return learn.model,prune.rows
+        return learn.model,prune.rows,term.weight.item()
     with tempfile.TemporaryDirectory() as d:
-        through,rows = run(Path(d)/'through')
-        cut,first = run(Path(d)/'stopped', Stop())
-        again,both = run(Path(d)/'stopped')
-    test_eq([len(r) for r in (first,both)], [1,2])
-    test_eq(both, rows)
-    test_eq(widths(again), widths(through))
-    assert widths(cut)!=widths(again)
-    for a,b in zip(again.state_dict().values(), through.state_dict().values(), strict=True): assert a.equal(b)
+        through,rows,learned = run(Path(d)/'through')
+        for at in (2,3): # after the first cut; right before the second
+            cut,first,_ = run(Path(d)/f'stopped{at}', Stop(at))
+            again,both,weight = run(Path(d)/f'stopped{at}')
+            test_eq([len(r) for r in (first,both)], [1,2])
+            test_eq(both, rows)
+            test_eq(widths(again), widths(through))
+            assert widths(cut)!=widths(again)
+            for a,b in zip(again.state_dict().values(), through.state_dict().values(), strict=True): assert a.equal(b)
+            test_eq(weight, learned)
+    assert learned!=1

@@ -335,7 +335,8 @@ def put(self:Stage,
 ):
     "A primitive: rolled around z, then tilted around x, then turned around y"
     self.key += 1
-    more = [columns.get(k, v) for k,v in dict(taper=0., round=0., cells=1., duty=.5).items()]
+    more = [columns.pop(k, v) for k,v in dict(taper=0., round=0., cells=1., duty=.5).items()]
+    if columns: raise TypeError(f'a primitive has no {next(iter(columns))}')
     angles = *self.turned(turn),*tilt,roll[0],self.frame[5]*roll[1]
     self.parts.append((kind, *self.place(*at), *half, *angles, *more, material, self.key))
 

@@ -431,7 +431,8 @@ def export_file(
     "Write a network as ONNX and print how far it is from torch in each runtime"
     check_output(path, name, left, right)
     if Path(path).suffix!='.onnx': raise ValueError(f"{path} must end in .onnx")
-    pair = (left,right) if left and right else None
+    if bool(left)!=bool(right): raise ValueError('left and right go together, got only one of them')
+    pair = (left,right) if left else None
     shape,net = None if size=='any' else parse_size(size),load_model(name)
     embedded = int8=='embedded' and SyntheticPairs(CALIBRATION_PAIRS, shape or CALIBRATION_SIZE)
     seen = embedded or (folder(int8) if int8 else None)

@@ -67,6 +67,7 @@ def before_fit(self:PruneCallback):
 def before_train(self:PruneCallback):
     k,rest = divmod(self.epoch-self.start, self.every)
     if rest or not 0<=k<self.steps or (self.stop and self.stop(self.model)): return
+    self.dls.train.epoch = self.epoch # the pairs that are recalibrated on are those of this epoch, also after a stop
     report = prune_step(self.model, self.ratio, step=k+1, original=self.original, **self.kwargs)
     if self.calibrate: recalibrate(self.model, islice(self.dls.train, self.calibrate))
     renew_opt(self.learn)

@@ -165,7 +165,8 @@ def before_fit(self:StateCallback):
     """Put back what was saved, the state of other callbacks first:
     they may have cut the network, and their weights may have joined the optimiser"""
     if not self.saved: return
-    for n,c in self._stateful().items(): c.load_state_dict(self.saved['callbacks'][n])
+    for n,c in sorted(self._stateful().items(), key=lambda found: found[1].order):
+        c.load_state_dict(self.saved['callbacks'][n])
     self.model.load_state_dict(self.saved['model'])
     for p,moments in zip(_params(self.opt), self.saved['opt'], strict=True):
         self.opt.state[p] = {
