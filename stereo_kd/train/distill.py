@@ -81,7 +81,7 @@ class DistillCallback(Callback):
         state:dict, # weights of the adapters: those losses of the terms that are modules
     ):
         self.adapters.load_state_dict(state)
-        if hasattr(self, 'learn'): self._join() # a cut may have made the optimiser anew
+        if self.learn is not None: self._join() # a cut may have made the optimiser anew
 
     @property
     def means(self): # dict of floats
