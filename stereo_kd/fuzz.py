@@ -43,6 +43,8 @@ from .data.loaders import StereoDataLoaders
 from .data.middlebury import middlebury, read_calib
 from .data.sceneflow import sceneflow
 from .data.scenes import MAGIC, KeptScenes, ScenePairs, keep_scenes, read_views
+
+# %% ../nbs/88_fuzz.ipynb #105f23a3
 from .deploy import export, speed
 from .evaluation.evaluate import (
     evaluate, evaluate_files, evaluate_frames, from_folder, open_pairs, real_pairs)

@@ -2,6 +2,7 @@
 import torch
 import torch.nn.functional as F
 from copy import deepcopy
+from fastcore.basics import patch
 from torch import nn, Tensor
 from stereo_kd.models.base import get_map
 import matplotlib.pyplot as plt

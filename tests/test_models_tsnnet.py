@@ -2,6 +2,7 @@
 import torch
 import torch.nn.functional as F
 from copy import deepcopy
+from fastcore.basics import patch
 from functools import partial
 from torch import nn, Tensor
 from stereo_kd.core import pick

@@ -9,6 +9,7 @@ __all__ = ['MapLoss', 'cosine_distance', 'pyramid_mse', 'layer_pairs', 'FeatureL
 import torch
 import torch.nn.functional as F
 from copy import deepcopy
+from fastcore.basics import patch
 from torch import nn, Tensor
 from ..models.base import get_map
 
@@ -93,19 +94,21 @@ class FeatureLoss(nn.Module):
         if t==s: return nn.Identity()
         return nn.Conv2d(s, t, 1) if self.adapt=='student' else nn.Sequential(nn.ReLU6(), nn.Conv2d(t, s, 1))
 
-    def forward(self,
-        student,      # `StereoOutput` with features
-        teacher,      # the same
-        disp:Tensor,  # truth (B,H,W), px; not used here
-        valid:Tensor, # bool (B,H,W), where it is known; not used here
-    ) -> Tensor:      # scalar
-        losses = []
-        for s_view,t_view in zip(student.features, teacher.features, strict=True):
-            for (i,j,a,b),adapter in zip(self.pairs, self.adapters, strict=True):
-                s,t = s_view[j][:,a:b],t_view[i].detach()
-                s,t = (adapter(s),t) if self.adapt=='student' else (s,adapter(t))
-                losses.append(F.smooth_l1_loss(s.float(), t.float()))
-        return torch.stack(losses).mean()
+# %% ../../nbs/42_losses.feature.ipynb #9dc177be
+@patch
+def forward(self:FeatureLoss,
+    student,      # `StereoOutput` with features
+    teacher,      # the same
+    disp:Tensor,  # truth (B,H,W), px; not used here
+    valid:Tensor, # bool (B,H,W), where it is known; not used here
+) -> Tensor:      # scalar
+    losses = []
+    for s_view,t_view in zip(student.features, teacher.features, strict=True):
+        for (i,j,a,b),adapter in zip(self.pairs, self.adapters, strict=True):
+            s,t = s_view[j][:,a:b],t_view[i].detach()
+            s,t = (adapter(s),t) if self.adapt=='student' else (s,adapter(t))
+            losses.append(F.smooth_l1_loss(s.float(), t.float()))
+    return torch.stack(losses).mean()
 
 # %% ../../nbs/42_losses.feature.ipynb #9f62139a
 def map_shapes(

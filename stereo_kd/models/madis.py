@@ -184,6 +184,7 @@ def raw_scale(
     share = log_scale/(2*bound)+.5
     return bound*math.log(share/(1-share))
 
+# %% ../../nbs/34_models.madis.ipynb #caad5c7b
 @patch
 def aggregation(self:MaDis,
     volume:list,      # four of (B,C,H/p,W/p)

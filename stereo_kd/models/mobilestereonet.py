@@ -33,22 +33,25 @@ class FoldedVolume(nn.Module):
     ) -> Tensor:      # scores (B,bins,H/4,W/4), 0 or more; 0 where x < d
         n = self.bins if self.training or torch.is_grad_enabled() else self.at_once
         return torch.cat([self.some(left, right, a, min(n, self.bins-a)) for a in range(0, self.bins, n)], 1)
-    def some(self,
-        left:Tensor,  # see `forward`
-        right:Tensor, # same shape
-        first:int,    # px at H/4
-        n:int,        # disparities
-    ) -> Tensor:      # (B,n,H/4,W/4)
-        "Scores of disparities `first` to `first+n-1`"
-        B,_,H,W = left.shape
-        if first>=W: return left.new_zeros(B, n, H, W)
-        pair = interlaced_volume(left[...,first:], right[...,:W-first], n) # (B,2c,n,H,W-first)
-        x,d = (torch.arange(k, device=left.device) for k in (W-first,n))
-        inside = (x>=d[:,None]).repeat(B, 1)[:,None,None,None] # (Bn,1,1,1,W-first)
-        v = pair.transpose(1,2).flatten(0,1)[:,None] # (Bn,1,2c,H,W-first)
-        for f in self.folds: v = f(v)*inside
-        v = self.score(v[:,:,0])*inside[:,0]
-        return F.pad(v.unflatten(0, (B,n))[:,:,0], (first,0))
+
+# %% ../../nbs/27_models.mobilestereonet.ipynb #411c07c8
+@patch
+def some(self:FoldedVolume,
+    left:Tensor,  # see `forward`
+    right:Tensor, # same shape
+    first:int,    # px at H/4
+    n:int,        # disparities
+) -> Tensor:      # (B,n,H/4,W/4)
+    "Scores of disparities `first` to `first+n-1`"
+    B,_,H,W = left.shape
+    if first>=W: return left.new_zeros(B, n, H, W)
+    pair = interlaced_volume(left[...,first:], right[...,:W-first], n) # (B,2c,n,H,W-first)
+    x,d = (torch.arange(k, device=left.device) for k in (W-first,n))
+    inside = (x>=d[:,None]).repeat(B, 1)[:,None,None,None] # (Bn,1,1,1,W-first)
+    v = pair.transpose(1,2).flatten(0,1)[:,None] # (Bn,1,2c,H,W-first)
+    for f in self.folds: v = f(v)*inside
+    v = self.score(v[:,:,0])*inside[:,0]
+    return F.pad(v.unflatten(0, (B,n))[:,:,0], (first,0))
 
 # %% ../../nbs/27_models.mobilestereonet.ipynb #e6317955
 def looped_folds(

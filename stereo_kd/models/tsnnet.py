@@ -10,6 +10,7 @@ __all__ = ['CACHE', 'tsnnet_teacher', 'tsnnet_student', 'tsnnet_naive', 'LoopedV
 import torch
 import torch.nn.functional as F
 from copy import deepcopy
+from fastcore.basics import patch
 from functools import partial
 from torch import nn, Tensor
 from ..core import pick
@@ -72,14 +73,17 @@ class InterlacedVolume(nn.Module):
         scores = torch.cat([self.score(l[:,h:h+rows], r[:,h:h+rows], d, x) for h in range(0, H, rows)], 1)
         volume = scores.new_zeros(B, H, self.bins*W).index_copy(2, d*W+x, scores)
         return volume.unflatten(2, (self.bins,W)).transpose(1,2)
-    def score(self,
-        l:Tensor, # (B,rows,W/4,C)
-        r:Tensor, # same shape
-        d:Tensor, # (pairs,) px at H/4
-        x:Tensor, # (pairs,) left columns
-    ) -> Tensor:  # (B,rows,pairs)
-        both = l.index_select(2, x)+r.index_select(2, x-d) # (B,rows,pairs,C)
-        return self.net(both.permute(0,3,1,2))[:,0]
+
+# %% ../../nbs/26_models.tsnnet.ipynb #ab9ac6cc
+@patch
+def score(self:InterlacedVolume,
+    l:Tensor, # (B,rows,W/4,C)
+    r:Tensor, # same shape
+    d:Tensor, # (pairs,) px at H/4
+    x:Tensor, # (pairs,) left columns
+) -> Tensor:  # (B,rows,pairs)
+    both = l.index_select(2, x)+r.index_select(2, x-d) # (B,rows,pairs,C)
+    return self.net(both.permute(0,3,1,2))[:,0]
 
 # %% ../../nbs/26_models.tsnnet.ipynb #43180e37
 def looped(
@@ -186,8 +190,6 @@ tsnnet_naive = partial(
     hourglasses=1, deep_supervision=False)
 
 # %% ../../nbs/26_models.tsnnet.ipynb #7103afde
-from fastcore.basics import patch
-
 @patch
 def features(self:TSNnet,
     image:Tensor, # (B,3,H,W), H and W multiples of 16
