@@ -105,6 +105,7 @@ class SupervisedLoss:
         self.max_disp,self.weights,self.ce,self.l1,self.at = max_disp,tuple(weights),ce,l1,at
         self.entropy = pick(dict(bins=bin_cross_entropy, modes=partial(modes_cross_entropy, **modes)), target, 'target')
         self.target,self.window = target,tuple(window)
+        if not (ce or l1): raise ValueError("ce and l1 are both 0: such a loss teaches nothing")
         if len(self.window)!=2 or not all(n>0 and n%2 for n in self.window):
             raise ValueError(f"window must be two odd numbers, rows and columns, got {window!r}")
 
@@ -113,8 +114,9 @@ class SupervisedLoss:
         disp:Tensor,   # (B,...) truth, px
         *near:Tensor,  # (B,...) each: truth in the window, see `neighbour_truth`; for 'modes' only
     ) -> Tensor:       # (B,...)
-        loss = self.l1*F.smooth_l1_loss(soft_argmax(scores), disp, reduction='none')
-        return loss+self.ce*self.entropy(scores, disp, *near) if self.ce else loss
+        parts = [self.l1*F.smooth_l1_loss(soft_argmax(scores), disp, reduction='none')] if self.l1 else []
+        if self.ce: parts.append(self.ce*self.entropy(scores, disp, *near))
+        return sum(parts)
 
 # %% ../../nbs/40_losses.supervised.ipynb #573c9c85
 @patch
@@ -128,12 +130,15 @@ def one(self:SupervisedLoss,
     near = neighbour_truth(disp, valid, self.window) if self.target=='modes' and self.ce else []
     maps,where = [disp,*near],(valid,self.max_disp,self.at)
     if self.at!='full': return pixel_mean(self.per_pixel, [scores], maps, *where, weights=[weights])
-    # every pixel: each part by its own kernel
-    read = disparity_tail(scores, self.max_disp, disp.shape[-2:], weights=weights)
-    off = F.smooth_l1_loss(read, disp, reduction='none')
-    loss = self.l1*torch.where(valid, off, 0).sum()/valid.sum().clamp(min=1)
-    kernel = partial(fused_sum, 'ce') if self.target=='bins' else None
-    return loss+self.ce*pixel_mean(self.entropy, [scores], maps, *where, kernel, [weights]) if self.ce else loss
+    parts = [] # every pixel: each part by its own kernel
+    if self.l1:
+        read = disparity_tail(scores, self.max_disp, disp.shape[-2:], weights=weights)
+        off = F.smooth_l1_loss(read, disp, reduction='none')
+        parts.append(self.l1*torch.where(valid, off, 0).sum()/valid.sum().clamp(min=1))
+    if self.ce:
+        kernel = partial(fused_sum, 'ce') if self.target=='bins' else None
+        parts.append(self.ce*pixel_mean(self.entropy, [scores], maps, *where, kernel, [weights]))
+    return sum(parts)
 
 # %% ../../nbs/40_losses.supervised.ipynb #730a5e42
 @patch

@@ -222,13 +222,14 @@ class MobileFeatures(nn.Module):
         blocks=(3,16,3,3),        # mobile blocks in each
     ):
         super().__init__()
+        if len(widths)!=len(blocks): raise ValueError(f"{len(widths)} widths and {len(blocks)} numbers of blocks")
         self.stem = nn.Sequential(
             *[
                 m for i in range(stem)
                 for m in (MobileV2(32, 32, 1, 3) if i else FirstBlock(3, 32, 2, 3), nn.ReLU())])
         self.layers = nn.ModuleList(_blocks(ni, nf, n, 2 if i==1 else 1, 2 if i==3 else 1)
                                     for i,(ni,nf,n) in enumerate(
-                                        zip((32,*widths), widths, blocks, strict=False)))
+                                        zip((32,*widths[:-1]), widths, blocks, strict=True)))
     def forward(self,
         image:Tensor, # (B,3,H,W)
     ) -> list:        # (B,C,H/2,W/2), C of `widths`; (B,C,H/4,W/4) of each further layer; those at H/4 joined

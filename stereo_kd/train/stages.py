@@ -199,7 +199,10 @@ def make(self:Plan,
 def _taught(self:Plan, key):
     s = self.steps[key]
     if not s.teacher: return {}
-    teacher = self.kept(s.teacher) or load_model(s.teacher.split('/')[0])
+    if (teacher := self.kept(s.teacher)) is None:
+        name = s.teacher.split('/')[0]
+        print(f'{s.teacher} is not in {self.folder}: {name}, as it ships, teaches {key}')
+        teacher = load_model(name)
     return dict(self.recipes.get(key.split('/')[0], {}), supervision='both', teacher=teacher)
 
 @patch
