@@ -302,7 +302,7 @@ def augment(
 def _sample(dataset, i):
     "A `Sample` of any data set"
     if hasattr(dataset, 'sample'): return dataset.sample(i)
-    left,right,disp,valid = dataset[i]
+    left,right,disp,valid = (t[0] for t in dataset.batch([i]))
     return Sample(denormalize(left).clamp(0, 1), denormalize(right).clamp(0, 1), disp, valid)
 
 # %% ../../nbs/17_data.transforms.ipynb #1232fc75
@@ -344,15 +344,19 @@ class InMemory:
     def __len__(self): return len(self.dataset)
     @property
     def mask(self): return getattr(self.dataset, 'mask', 'all')
+    @property
+    def endless(self): return getattr(self.dataset, 'endless', False)
     def sample(self,
-        i:int, # number of the pair
+        i:int, # number of the pair; any from 0 if the other has no end
     ) -> Sample:
         "Pair before it is normalised"
         if i not in self._kept: self._kept[i] = _sample(self.dataset, i)
         return self._kept[i]
-    def __getitem__(self, i): return to_item(self.sample(i))
+    def __getitem__(self, i):
+        if not 0<=i<len(self): raise IndexError(f"there is no pair {i} among {len(self)}")
+        return to_item(self.sample(i))
     def batch(self,
-        indices, # numbers of pairs
+        indices, # numbers of pairs, as the other takes them
     ) -> tuple:  # as every data set gives it
         "Several pairs at once"
-        return stack_items(self[i] for i in indices)
+        return stack_items(to_item(self.sample(i)) for i in indices)
