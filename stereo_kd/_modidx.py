@@ -637,8 +637,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                                                                            'stereo_kd/data/transforms.py'),
                                            'stereo_kd.data.transforms.InMemory.batch': ( 'data.transforms.html#inmemory.batch',
                                                                                          'stereo_kd/data/transforms.py'),
-                                           'stereo_kd.data.transforms.InMemory.endless': ( 'data.transforms.html#inmemory.endless',
-                                                                                           'stereo_kd/data/transforms.py'),
                                            'stereo_kd.data.transforms.InMemory.mask': ( 'data.transforms.html#inmemory.mask',
                                                                                         'stereo_kd/data/transforms.py'),
                                            'stereo_kd.data.transforms.InMemory.sample': ( 'data.transforms.html#inmemory.sample',

@@ -344,10 +344,8 @@ class InMemory:
     def __len__(self): return len(self.dataset)
     @property
     def mask(self): return getattr(self.dataset, 'mask', 'all')
-    @property
-    def endless(self): return getattr(self.dataset, 'endless', False)
     def sample(self,
-        i:int, # number of the pair; any from 0 if the other has no end
+        i:int, # number of the pair; beyond the last if the other has no end
     ) -> Sample:
         "Pair before it is normalised"
         if i not in self._kept: self._kept[i] = _sample(self.dataset, i)
