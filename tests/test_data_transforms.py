@@ -110,15 +110,16 @@ def test_truth_on_scan_lines():
 def test_pairs_are_made_once():
     made = []
     class Counted(SyntheticPairs):
-        def __getitem__(self, i):
-            made.append(i)
-            return super().__getitem__(i)
+        def batch(self, indices):
+            made.extend(indices)
+            return super().batch(indices)
     pairs = Counted(3, (32,64))
     kept = InMemory(pairs)
     test_eq([len(kept),kept.mask], [3,'all'])
-    for _ in range(2): left,right,disp,valid = kept.batch([0,2,0])
-    test_eq(sorted(made), [0,2])
-    fresh = SyntheticPairs(3, (32,64)).batch([0,2,0])
+    for _ in range(2): left,right,disp,valid = kept.batch([0,7,0]) # pair 7: of a later epoch
+    test_eq(sorted(made), [0,7])
+    test_fail(lambda: kept[3], exc=IndexError, contains='no pair 3 among 3')
+    fresh = SyntheticPairs(3, (32,64)).batch([0,7,0])
     for got,want in zip((left,right,disp,valid), fresh): test_close(got.float(), want.float(), eps=1e-5)
     a,b = (Augmented(d, augment('light', (16,32)), seed=1, n=4) for d in (kept,SyntheticPairs(3, (32,64))))
     for got,want in zip(a[3], b[3]): test_close(got.float(), want.float(), eps=1e-5)

@@ -116,6 +116,10 @@ def test_parts_can_be_switched_off():
     assert ce>0 and l1>0
     with use('torch'): test_close(SupervisedLoss(48, at='full')(out, d, v), both, eps=1e-5)
     test_close(both, SupervisedLoss(48).per_pixel(upsample_scores(s, 48), d)[v].mean(), eps=1e-5)
+    from unittest import mock
+    for at,read in (('full','disparity_tail'),('quarter','soft_argmax')): # a part of no weight is not computed
+        with mock.patch.dict(SupervisedLoss.one.__globals__, {read: None}): SupervisedLoss(48, l1=0, at=at)(out, d, v)
+    test_fail(lambda: SupervisedLoss(ce=0, l1=0), exc=ValueError, contains='both 0')
 
 def test_the_target_of_modes_in_every_mean():
     torch.manual_seed(0)

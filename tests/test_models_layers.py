@@ -122,6 +122,7 @@ def test_features_count():
         [tuple(t.shape[1:]) for t in teacher(torch.randn(1,3,32,64))],
         [(32,16,32),(64,8,16),(128,8,16),(128,8,16),(320,8,16)])
     test_eq([tuple(t.shape[1:]) for t in naive(torch.randn(1,3,32,64))], [(16,16,32),(80,8,16),(80,8,16)])
+    test_fail(lambda: MobileFeatures(blocks=(1,1)), exc=ValueError, contains='4 widths and 2 numbers of blocks')
 
 def test_classifiers_give_scores():
     x = torch.randn(1,8,6,10)

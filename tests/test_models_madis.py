@@ -154,6 +154,14 @@ def test_pretrained_weights():
         Path(f'{d}/e').symlink_to('/dev/zero') # would be read without end
         said('e is a device or a pipe', f'{d}/e')
 
+def test_a_start_that_matches():
+    from stereo_kd.models.zoo import load_model
+    from stereo_kd.testing import project_root
+    net = load_model(project_root()/'data/starts/madis_tiny.safetensors', 'madis').requires_grad_(False)
+    left,right,disp,valid = SyntheticPairs(8, (64,96), 0, 48).batch(range(8))
+    own,other = ((net(left, r).disparity[-1]-disp).abs()[valid].mean() for r in (right,right.roll(1, 0)))
+    assert own<4.5<8<other, (own, other)
+
 @pytest.mark.slow
 def test_training_stays_where_it_begins():
     torch.manual_seed(0)

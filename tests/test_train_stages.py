@@ -336,6 +336,8 @@ def test_the_protocol_of_dtp_on_two_data_sets():
 
 def test_a_plan_is_carried_out():
     import shutil
+    from contextlib import redirect_stdout
+    from io import StringIO
     from unittest import mock
     from fastai.basics import Learner
     from stereo_kd.evaluation.cost import count_params
@@ -372,6 +374,10 @@ def test_a_plan_is_carried_out():
                 other = Plan(given['steps'], d, loaders, given['seed'], p.args, given['recipes'])
                 test_fail(lambda: other.make('a/half'), exc=OtherRequest, contains=f'a checkpoint that was made from')
         test_eq(p.way('a/half'), ['a/first','a/left','a/right','a/half'])
+        lone = Plan({'dtpnet_lite/x': Step('dtpnet_lite', 'two', epochs=1), 'a/y': Step('dtpnet', teacher='dtpnet_lite/x')}, d, loaders)
+        with redirect_stdout(StringIO()) as said: taught = lone._taught('a/y')
+        test_eq(fingerprint(taught['teacher']), fingerprint(load_model('dtpnet_lite')))
+        assert 'dtpnet_lite, as it ships, teaches a/y' in said.getvalue()
         test_eq([p.n_steps(k) for k in plan], [2,4,4,0,6])
         test_fail(
             lambda: Plan(dict(reversed(plan.items())), d, loaders), exc=ValueError,
