@@ -119,6 +119,7 @@ def test_pairs_are_made_once():
     for _ in range(2): left,right,disp,valid = kept.batch([0,7,0]) # pair 7: of a later epoch
     test_eq(sorted(made), [0,7])
     test_fail(lambda: kept[3], exc=IndexError, contains='no pair 3 among 3')
+    test_eq(kept[-3][2], disp[0])
     fresh = SyntheticPairs(3, (32,64)).batch([0,7,0])
     for got,want in zip((left,right,disp,valid), fresh): test_close(got.float(), want.float(), eps=1e-5)
     a,b = (Augmented(d, augment('light', (16,32)), seed=1, n=4) for d in (kept,SyntheticPairs(3, (32,64))))

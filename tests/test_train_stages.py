@@ -374,7 +374,8 @@ def test_a_plan_is_carried_out():
                 other = Plan(given['steps'], d, loaders, given['seed'], p.args, given['recipes'])
                 test_fail(lambda: other.make('a/half'), exc=OtherRequest, contains=f'a checkpoint that was made from')
         test_eq(p.way('a/half'), ['a/first','a/left','a/right','a/half'])
-        lone = Plan({'dtpnet_lite/x': Step('dtpnet_lite', 'two', epochs=1), 'a/y': Step('dtpnet', teacher='dtpnet_lite/x')}, d, loaders)
+        steps = {'dtpnet_lite/x': Step('dtpnet_lite', 'two', epochs=1), 'a/y': Step('dtpnet', teacher='dtpnet_lite/x')}
+        lone = Plan(steps, d, loaders) # its teacher was not made
         with redirect_stdout(StringIO()) as said: taught = lone._taught('a/y')
         test_eq(fingerprint(taught['teacher']), fingerprint(load_model('dtpnet_lite')))
         assert 'dtpnet_lite, as it ships, teaches a/y' in said.getvalue()

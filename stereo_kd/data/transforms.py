@@ -351,8 +351,8 @@ class InMemory:
         if i not in self._kept: self._kept[i] = _sample(self.dataset, i)
         return self._kept[i]
     def __getitem__(self, i):
-        if not 0<=i<len(self): raise IndexError(f"there is no pair {i} among {len(self)}")
-        return to_item(self.sample(i))
+        if not -len(self)<=i<len(self): raise IndexError(f"there is no pair {i} among {len(self)}")
+        return to_item(self.sample(i%len(self)))
     def batch(self,
         indices, # numbers of pairs, as the other takes them
     ) -> tuple:  # as every data set gives it
