@@ -51,6 +51,17 @@ def test_asks_once():
     next(n.parameters()).data[0] += 1
     test_ne(f, fingerprint(n))
 
+def test_numbers_too_large_for_half_precision_are_refused():
+    loud = create_model('tsnnet_naive', max_disp=48).eval()
+    with torch.no_grad():
+        for w in loud.parameters(): w *= 30
+    with tempfile.TemporaryDirectory() as d, torch.no_grad():
+        c = CachedTeacher(loud, d, 'noise').eval()
+        test_fail(
+            lambda: c(*torch.randn(2,1,3,32,64), indices=[0]), exc=ValueError,
+            contains='aggregation of the teacher reaches')
+        test_eq([*Path(d).glob('*/*.safetensors')], [])
+
 def test_all_outputs_and_disparities_are_kept():
     torch.manual_seed(0)
     teacher = create_model('tsnnet_teacher', max_disp=48, blocks=(1,1,1,1), hourglasses=1)

@@ -45,12 +45,13 @@ def rope_tables(
     positions:Tensor, # (B,N,2) row and column
     dim:int,          # numbers of a head, a multiple of 4
     base:float=100.,  # of the frequencies
-) -> Tensor:          # (2,B,1,N,2,dim/4): cosines and sines of the angles, for all heads
+) -> Tensor:          # (2,B,1,N,dim): for all heads, cosines of the angles and their sines, first of a pair negative
     "How far each pair of numbers is turned"
     if dim%4: raise ValueError(f"a head must have a multiple of 4 numbers, got {dim}")
     frequencies = base**-(torch.arange(dim//4, device=positions.device)/(dim//4))
     angles = positions[:,None,:,:,None]*frequencies
-    return torch.stack([angles.cos(),angles.sin()])
+    cos,sin = angles.cos(),angles.sin() # (B,1,N,axis,dim/4) each
+    return torch.stack([torch.cat([cos,cos], -1),torch.cat([-sin,sin], -1)]).flatten(-2)
 
 # %% ../../nbs/33_models.vit.ipynb #c40f1758
 def rotate(
@@ -58,9 +59,9 @@ def rotate(
     tables:Tensor, # see `rope_tables`
 ) -> Tensor:       # same shape and type
     "Turn pairs of numbers by the position of their token"
-    a,b = x.unflatten(-1, (2,2,-1)).unbind(-2) # (B,heads,N,axis,dim/4) each
+    other = x.unflatten(-1, (2,2,-1)).flip(-2).flatten(-3) # of each number, its partner
     cos,sin = tables.unbind()
-    return torch.stack([a*cos-b*sin, b*cos+a*sin], -2).flatten(-3).to(x.dtype)
+    return torch.addcmul(x*cos, other, sin).to(x.dtype)
 
 def turned_back(
     tables:Tensor, # see `rope_tables`

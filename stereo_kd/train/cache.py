@@ -65,7 +65,12 @@ def _ask(self:CachedTeacher, left, right):
     indexed = any('.' in n for n in self.maps if n.split('.')[0] in ('aggregation','disparity'))
     out = self.teacher(left, right, upto=upto, all_outputs=indexed)
     maps = {n:get_map(out, n).cpu() for n in self.maps}
-    return {n:m.float() if n.startswith('disparity') else m.half() for n,m in maps.items()}
+    kept = {n:m.float() if n.startswith('disparity') else m.half() for n,m in maps.items()}
+    for n in kept:
+        if not kept[n].isfinite().all():
+            raise ValueError(f"half precision ends at 65504, but {n} of the teacher reaches {maps[n].abs().max():.2g}; "
+                             "was it trained?")
+    return kept
 
 # %% ../../nbs/58_train.cache.ipynb #4d9e07e9
 @patch
