@@ -59,6 +59,7 @@ class DTPnetLite(StereoNet):
         match:int=32,     # channels compared by the correlation
         mix:int=48,       # channels of volume and left features together, at H/4
         inner:int=64,     # and at H/8
+        fine:bool=True,   # a residual convolution at H/4 before that at H/8
         upsample:str='bilinear', # or 'convex': learned, see `models.regression`
         reading:str='mean',      # or 'mode': see `models.regression`
     ):
@@ -66,7 +67,8 @@ class DTPnetLite(StereoNet):
         n,self.reading = max_disp//4,check_reading(reading)
         self.stem = nn.Sequential(
             ConvBN(3, stem, 3, 2, act=nn.ReLU()), ConvBN(stem, width, 3, 2, act=nn.ReLU()))
-        self.fine,self.deep,self.match = Residual(width),Below(width, deep),ConvBN(width, match, 1)
+        self.fine = Residual(width) if fine else nn.Identity()
+        self.deep,self.match = Below(width, deep),ConvBN(width, match, 1)
         self.mix,self.hourglass = ConvBN(n+width, mix, 1, act=nn.ReLU()),Below(mix, inner)
         self.score = nn.Conv2d(mix+n, n, 1)
         self.upsample,self.answer_with = make_upsample(upsample, stem, width)
