@@ -30,6 +30,14 @@ def test_a_quarter_of_the_arithmetic():
     test_close([lite['params_m'],lite['macs_g']], [.128,2.498], eps=.002)
     assert lite['macs_g']<.25*whole['macs_g'] and lite['params_m']<.2*whole['params_m']
 
+def test_without_the_residual_at_a_quarter():
+    torch.manual_seed(0)
+    net,x = DTPnetLite(96, fine=False).eval(),torch.randn(1,3,32,64)
+    assert not [n for n,_ in net.named_parameters() if n.startswith('fine')]
+    with torch.no_grad():
+        test_eq(net.features(x, {})[1], net.stem(x))
+        assert (DTPnetLite(96).eval().features(x, {})[1]-net.stem(x)).abs().max()>.1
+
 def test_stages_and_sizes():
     torch.manual_seed(0)
     net = DTPnetLite(96, stem=8, width=16, deep=24).eval()
