@@ -76,6 +76,8 @@ def test_scenes_are_made_or_kept():
     kw = dict(n_train=3, n_valid=2, size=(24,48), bs=1, without=['mirrors'])
     made = StereoDataLoaders.from_scenes(**kw)
     test_eq([len(made.train), len(made.valid), made.train_ds.without, made.valid_ds.without], [3,2,('mirrors',),()])
+    told = StereoDataLoaders.from_scenes(sky=True, **kw)
+    test_eq([d.sky for dls in (made,told) for d in (dls.train_ds,dls.valid_ds)], [False,False,True,True])
     test_eq([tuple(t.shape) for t in made.train.one_batch()], [(1,3,24,48)]*2+[(1,24,48)]*2)
     first = lefts(made, 0)
     assert all((x-y).abs().mean()>.01 for x in first for y in lefts(made, 1))

@@ -351,7 +351,7 @@ def test_a_batch_keeps_the_contract():
     left,right,disp,valid = noc.batch(range(3))
     test_eq([tuple(t.shape) for t in (left,right,disp,valid)], [(3,3,64,96)]*2+[(3,64,96)]*2)
     test_eq([disp.dtype,valid.dtype,len(noc),noc.mask,all_.mask], [torch.float32,torch.bool,3,'noc','all'])
-    assert disp[~valid].eq(0).all() and disp[valid].max()<40 and disp[valid].min()>=.0999
+    assert disp[~valid].eq(0).all() and disp[valid].max()<40 and disp[valid].min()>FARTHEST
     assert .3<valid.float().mean()<1 and all_.batch([1])[3].float().mean()>=valid[1].float().mean()
     item = all_[-1]
     test_eq([tuple(t.shape) for t in item], [(3,64,96)]*2+[(64,96)]*2)
@@ -410,6 +410,17 @@ def test_kept_pairs_are_the_rendered_ones():
         assert all((Path(folder)/n).stat().st_mtime_ns==t for n,t in times.items())
         for other,says in ((dict(seed=3),'seed was 2'),(dict(seed=2, without=['gloss']),'without was')):
             test_fail(lambda: keep_scenes(ScenePairs(3, (32,64), **other), folder), exc=OtherRequest, contains=says)
+
+def test_the_sky_counts_if_asked():
+    asked,usual = (ScenePairs(12, (32,64), sky=s) for s in (True,False))
+    _,_,disp,valid = asked.batch(range(12))
+    known = usual.batch(range(12))[3]
+    sky = valid & ~known
+    assert .02<sky.float().mean()<.5 and known[sky].sum()==0
+    test_close(disp[sky], torch.full_like(disp[sky], SKY), eps=4/1000)
+    assert disp[known].min()>FARTHEST
+    with tempfile.TemporaryDirectory() as folder:
+        for pairs,want in ((usual,known),(asked,valid)): test_eq(keep_scenes(pairs, folder).batch(range(12))[3], want)
 
 def test_damaged_files_are_named_and_made_again():
     pairs = ScenePairs(3, (32,64), seed=2)

@@ -180,15 +180,16 @@ def from_scenes(cls:StereoDataLoaders,
     bs:int=8,         # pairs in a batch
     seed:int=0,       # of the training pairs
     max_disp:int=192, # of the network
+    sky:bool=False,   # whether the sky counts as valid, at 0.1 px
     without=(),       # ingredients that the training pairs lack, see `ScenePairs`
     folder='',        # where training pairs are kept: made once, photographed anew in each epoch; '': new ones in each
     device=None,      # fastai's default if None
     **kwargs          # for `from_datasets`
 ):
     "Procedural rooms, streets, tables and floating solids"
-    train = ScenePairs(n_train, size, seed+1, max_disp, without=without)
+    train = ScenePairs(n_train, size, seed+1, max_disp, sky=sky, without=without)
     if folder: train = keep_scenes(train, folder)
-    valid = ScenePairs(n_valid, size, VALID_SEED, max_disp)
+    valid = ScenePairs(n_valid, size, VALID_SEED, max_disp, sky=sky)
     return cls.from_datasets(train, valid, bs, not folder, seed, device, **kwargs)
 
 # %% ../../nbs/19_data.loaders.ipynb #a3a34af4

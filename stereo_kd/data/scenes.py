@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['MADE', 'N_FLAT', 'N_MADE', 'TEXTURES', 'MATERIALS', 'ANY', 'SIDES', 'UPRIGHT', 'SMALL', 'FURNITURE', 'OUTDOORS',
-           'KINDS', 'SCENE_INGREDIENTS', 'SCENE_DISAGREEMENTS', 'LEAST', 'ROUGH', 'MAGIC', 'bricks', 'planks', 'tiles',
-           'woven', 'printed', 'scene_textures', 'Dice', 'material', 'Stage', 'foliage', 'fan', 'wire', 'scatter',
-           'Light', 'Plan', 'look_at', 'Set', 'build_scene', 'Cameras', 'Sight', 'set_cameras', 'World', 'light_up',
-           'radiance', 'outlines', 'Views', 'render_scene', 'ScenePairs', 'pack_disparity', 'unpack_disparity',
-           'pack_views', 'read_views', 'KeptScenes', 'keep_scenes']
+           'KINDS', 'SCENE_INGREDIENTS', 'SCENE_DISAGREEMENTS', 'SKY', 'FARTHEST', 'LEAST', 'ROUGH', 'MAGIC', 'bricks',
+           'planks', 'tiles', 'woven', 'printed', 'scene_textures', 'Dice', 'material', 'Stage', 'foliage', 'fan',
+           'wire', 'scatter', 'Light', 'Plan', 'look_at', 'Set', 'build_scene', 'Cameras', 'Sight', 'set_cameras',
+           'World', 'light_up', 'radiance', 'outlines', 'Views', 'render_scene', 'ScenePairs', 'pack_disparity',
+           'unpack_disparity', 'pack_views', 'read_views', 'KeptScenes', 'keep_scenes']
 
 # %% ../../nbs/10_data.scenes.ipynb #f862196a
 import hashlib, numpy as np, torch, warnings, zlib
@@ -1403,6 +1403,9 @@ def build_scene(
     return Set(kind, b.shapes(), _plain_materials(b.materials, without), plan, r.fork())
 
 # %% ../../nbs/10_data.scenes.ipynb #7e78052e
+SKY = .1 # px, what the sky gets
+FARTHEST = 26.5/256 # px, what has less is sky, also where kept pairs round
+
 class Cameras(NamedTuple):
     "A rectified pair, in px of images of H rows and W columns"
     left:np.ndarray  # bundle
@@ -1413,7 +1416,7 @@ class Cameras(NamedTuple):
     base:float       # distance of the two, m
     size:tuple       # (H,W)
     @property
-    def far(self): return self.f*self.base/.1 # m, of the sky: 0.1 px
+    def far(self): return self.f*self.base/SKY # m
     def disparity(self,
         t, # depths, m
     ):     # px, 0.1 or more
@@ -1715,11 +1718,12 @@ class ScenePairs:
         seed:int=0,        # another seed, other pairs
         max_disp:int=192,  # larger disparities are not valid
         occluded:bool=True,# whether occluded pixels count as valid
+        sky:bool=False,    # whether the sky does, at `SKY` px
         without=(),        # `SCENE_INGREDIENTS` to leave out; what else a pair is made of stays the same
     ):
         for k in without: pick(SCENE_INGREDIENTS, k, 'ingredient')
         self.n,self.size,self.seed,self.max_disp = n,tuple(size),seed,max_disp
-        self.occluded,self.without = occluded,tuple(without)
+        self.occluded,self.sky,self.without = occluded,sky,tuple(without)
         self.mask = 'all' if occluded else 'noc'
     def __len__(self): return self.n
     def __getitem__(self, i):
@@ -1787,6 +1791,7 @@ def batch(self:ScenePairs,
     "A batch as every data set gives it"
     r = self.render(indices)
     valid = (r['disp']<self.max_disp) & (True if self.occluded else r['visible'])
+    if not self.sky: valid &= r['disp']>FARTHEST
     return normalize(r['left']),normalize(r['right']),torch.where(valid, r['disp'], 0),valid
 
 # %% ../../nbs/10_data.scenes.ipynb #ec8995ce
@@ -1875,6 +1880,7 @@ class KeptScenes(ScenePairs):
         folder,            # made by `keep_scenes`
         max_disp:int=192,  # larger disparities are not valid; 256 at most
         occluded:bool=True,# whether occluded pixels count as valid
+        sky:bool=False,    # whether the sky does
         n:int=None,        # the first n; all if None
     ):
         self._folder = Path(folder)
@@ -1889,7 +1895,7 @@ class KeptScenes(ScenePairs):
         if n is not None and not 0<n<=len(files):
             raise ValueError(f"n must be 1 to {len(files)}, the pairs that {folder} holds, got {n}")
         self.generator = made['generator'] # fingerprint; where the pairs lie changes nothing
-        super().__init__(n or len(files), made['size'], made['seed'], max_disp, occluded, made['without'])
+        super().__init__(n or len(files), made['size'], made['seed'], max_disp, occluded, sky, made['without'])
 
 # %% ../../nbs/10_data.scenes.ipynb #7e7d785b
 @patch
@@ -1938,4 +1944,4 @@ def keep_scenes(
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:
         done = pool.map(keep, range(len(pairs)))
         for _ in progress_bar(done, total=len(pairs), leave=False) if progress else done: pass
-    return KeptScenes(folder, min(pairs.max_disp, 256), pairs.occluded, len(pairs))
+    return KeptScenes(folder, min(pairs.max_disp, 256), pairs.occluded, pairs.sky, len(pairs))
