@@ -37,6 +37,56 @@ def test_convbn_keeps_the_size():
         ConvBN(4,4,dilation=2,groups=4)[0], DilatedDepthwise) and isinstance(ConvBN(4,6,1,2)[0], StridedPointwise)
     test_eq(tuple(ConvBN(4,6,1,2)(x[...,:9,:11]).shape), (2,6,5,6))
 
+def test_frozen_norm_is_folded():
+    torch.manual_seed(0)
+    kinds = [
+        ConvBN(6, 8, act=nn.ReLU()), ConvBN(6, 8, 1), ConvBN(6, 8, 1, 2), ConvBN(6, 6, 3, 1, 2, 6, nn.ReLU6()),
+        ConvBN(6, 6, 3, 2, groups=6)]
+    x = torch.randn(2, 6, 20, 24).contiguous(memory_format=torch.channels_last)
+    for layer in kinds:
+        norm = layer[1]
+        for t,lo,hi in ((norm.running_mean,-1,1),(norm.running_var,.5,2),(norm.weight.data,-1,1.5),(norm.bias.data,-1,1)):
+            t.uniform_(lo, hi)
+        layer.train()
+        calls = []
+        norm.register_forward_hook(lambda *_: calls.append(1))
+        norm.eval()
+        def grads(y): return torch.autograd.grad(y.square().sum(), [z,*layer.parameters()])
+        z = x.clone().requires_grad_()
+        got = layer(z)
+        test_eq(calls, []) # not asked
+        want = nn.Sequential.forward(layer, z)
+        test_close(got, want, eps=1e-5)
+        for a,b in zip(grads(got), grads(want), strict=True): test_close(a, b, eps=1e-4*b.abs().max().item())
+        norm.train()
+        before = norm.running_mean.clone()
+        layer(x)
+        assert len(calls)==2 and (norm.running_mean-before).abs().max()>0 # learns as ever
+
+def test_pointwise_is_fast_on_one_thread():
+    from torch.profiler import profile
+    torch.manual_seed(0)
+    conv = Pointwise(16, 24, 1)
+    x = torch.randn(2, 16, 12, 20).contiguous(memory_format=torch.channels_last).requires_grad_()
+    before = torch.get_num_threads()
+    def asked(training, threads, image):
+        torch.set_num_threads(threads)
+        conv.train(training)
+        with profile() as p: y = conv(image)
+        grads = torch.autograd.grad(y.square().sum(), [image,*conv.parameters()])
+        return y,grads,{e.key for e in p.key_averages()}
+    want = asked(False, 1, x)
+    assert 'aten::_slow_conv2d_forward' in want[2]
+    for training,threads in ((True,1),(True,2)):
+        got = asked(training, threads, x)
+        assert 'aten::mkldnn_convolution' in got[2], got[2]
+        test_close(got[0], want[0], eps=1e-5)
+        for a,b in zip(got[1], want[1], strict=True): test_close(a, b, eps=1e-3)
+        assert got[0].is_contiguous(memory_format=torch.channels_last)
+    other = asked(True, 1, x.detach().contiguous().requires_grad_())
+    test_close(other[0], want[0], eps=1e-5)
+    torch.set_num_threads(before)
+
 def test_residuals_are_identity_when_silenced():
     x = torch.randn(2,8,6,10)
     for b in (MobileV1(8,8), MobileV2(8,8)):
