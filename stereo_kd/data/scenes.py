@@ -1404,7 +1404,7 @@ def build_scene(
 
 # %% ../../nbs/10_data.scenes.ipynb #7e78052e
 SKY = .1 # px, what the sky gets
-FARTHEST = 26.5/256 # px, what has less is sky, also where kept pairs round
+FARTHEST = 26.5/256 # px, what has less is sky; kept pairs round it to 26/256
 
 class Cameras(NamedTuple):
     "A rectified pair, in px of images of H rows and W columns"
