@@ -248,6 +248,33 @@ def test_a_checkpoint_is_the_same_bytes_twice():
             sorted(p.name for p in Path(f'{d}/a').iterdir()),
             ['history.csv','made_from.json','model.safetensors'])
 
+def test_a_stop_after_any_file_changes_nothing():
+    import os
+    from itertools import count
+    from unittest import mock
+    replace = os.replace
+    def stage(folder):
+        set_seed(0)
+        net = create_model('dtpnet', max_disp=48, stem=8, width=16)
+        dls = StereoDataLoaders.from_synthetic(4, 2, (32,64), bs=2, max_disp=48, device='cpu')
+        train_stage(net, dls, 2, folder, learner=dict(precision='fp32'))
+        rows = (Path(folder)/'history.csv').read_text().splitlines()
+        return sorted(p.name for p in Path(folder).iterdir()),len(rows),(Path(folder)/'model.safetensors').read_bytes()
+    def stop_after(n):
+        files = count()
+        def replaced(a, b):
+            replace(a, b)
+            if next(files)==n: raise KeyboardInterrupt
+        return mock.patch('os.replace', replaced)
+    with tempfile.TemporaryDirectory() as d:
+        with mock.patch('os.replace', side_effect=replace) as written: whole = stage(f'{d}/whole')
+        names = [Path(call.args[1]).name for call in written.call_args_list]
+        test_eq(names, ['made_from.json',*['history.csv','state-1.safetensors','history.csv','state-2.safetensors'],
+                        'model.safetensors'])
+        for n in range(len(names)):
+            with stop_after(n): test_fail(lambda: stage(f'{d}/{n}'), exc=KeyboardInterrupt)
+            test_eq(stage(f'{d}/{n}'), whole)
+
 def test_a_stage_can_leave_the_statistics():
     torch.manual_seed(0)
     dls = StereoDataLoaders.from_synthetic(2, 1, (32,64), bs=1, max_disp=48, device='cpu')

@@ -192,9 +192,9 @@ def after_epoch(self:StateCallback):
     if not self.folder: return
     callbacks = {n:c.state_dict() for n,c in self._stateful().items()}
     opt = [dict(self.opt.state[p]) for p in _params(self.opt)]
+    write_csv(self.rows, self.folder/'history.csv') # before the state: with it the epoch is done
     write_state(self.folder, self.epoch+1, dict(
         epoch=self.epoch+1, rows=self.rows, model=model, callbacks=callbacks, opt=opt))
-    write_csv(self.rows, self.folder/'history.csv')
 
 # %% ../../nbs/63_train.learner.ipynb #b5e782e7
 def one_cycle(

@@ -58,14 +58,13 @@ def train_stage(
                      frozen_norm=frozen_norm, learner=learner)
     with hold(folder):
         claim(folder, asked, 'a stage')
-        if file.exists(): return load_model(file, net.spec['name'])
-        cbs = [FrozenNormCallback()]*frozen_norm+([callback] if callback else [])+L(learner.pop('cbs', []))
-        history = fit(stereo_learner(dls, net, seed=seed, cbs=cbs, **learner), epochs, lr, folder)
-        _save(
-            net, file, asked, dict(recipe=callback.recipe, teacher=teacher.spec['name']) if callback
-            else {}, history)
-        drop_states(folder)
-        return load_model(file)
+        if not file.exists():
+            cbs = [FrozenNormCallback()]*frozen_norm+([callback] if callback else [])+L(learner.pop('cbs', []))
+            history = fit(stereo_learner(dls, net, seed=seed, cbs=cbs, **learner), epochs, lr, folder)
+            taught = dict(recipe=callback.recipe, teacher=teacher.spec['name']) if callback else {}
+            _save(net, file, asked, taught, history)
+        drop_states(folder) # a stop may have left some
+        return load_model(file, net.spec['name'])
 
 # %% ../../nbs/65_train.stages.ipynb #9069cae2
 def average_weights(
