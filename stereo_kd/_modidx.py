@@ -2864,6 +2864,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
             'stereo_kd.train.stages': { 'stereo_kd.train.stages.Plan': ('train.stages.html#plan', 'stereo_kd/train/stages.py'),
                                         'stereo_kd.train.stages.Plan.__init__': ( 'train.stages.html#plan.__init__',
                                                                                   'stereo_kd/train/stages.py'),
+                                        'stereo_kd.train.stages.Plan._data': ('train.stages.html#plan._data', 'stereo_kd/train/stages.py'),
                                         'stereo_kd.train.stages.Plan._prune': ( 'train.stages.html#plan._prune',
                                                                                 'stereo_kd/train/stages.py'),
                                         'stereo_kd.train.stages.Plan._taught': ( 'train.stages.html#plan._taught',

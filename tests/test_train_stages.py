@@ -407,6 +407,12 @@ def test_a_plan_is_carried_out():
         test_eq(fingerprint(taught['teacher']), fingerprint(load_model('dtpnet_lite')))
         assert 'dtpnet_lite, as it ships, teaches a/y' in said.getvalue()
         test_eq([p.n_steps(k) for k in plan], [2,4,4,0,6])
+        asked.clear()
+        other = Plan(plan, d, loaders, 5)
+        test_eq([other.n_steps('a/left'),asked], [4,{('two',6)}])
+        asked.clear()
+        other.request('a/left') # what has been told is not asked for again
+        test_eq(asked, {('two',5)})
         test_fail(
             lambda: Plan(dict(reversed(plan.items())), d, loaders), exc=ValueError,
             contains='a/half needs a/mean, which must stand before it')

@@ -138,7 +138,7 @@ class Plan:
         recipes=None, # network -> arguments of `dtp_callback`, where a teacher has a part
     ):
         self.steps,self.folder,self.loaders,self.seed = steps,Path(folder),loaders,seed
-        self.args,self.recipes = args or {},recipes or {}
+        self.args,self.recipes,self._told = args or {},recipes or {},{}
         for i,(key,s) in enumerate(steps.items()):
             late = {*s.begin.split('+'), s.teacher} & {*list(steps)[i:]}
             if late:
@@ -164,13 +164,21 @@ def needs(self:Plan,
     return {k:v for b in before for k,v in self.needs(b).items()}|{key:s}
 
 @patch
+def _data(self:Plan, step):
+    "What a line learns from, and the steps of an epoch; told once, since loaders read all pairs that are kept"
+    at = step.pairs,self.seed+step.data_seed
+    if at not in self._told:
+        dls = self.loaders(*at)
+        self._told[at] = dict(of=describe_loaders(dls), steps=len(dls.train))
+    return self._told[at]
+
+@patch
 def request(self:Plan,
     key:str, # a checkpoint of the plan
 ) -> dict:   # lines, data, seed, args and recipes
     "What a checkpoint is made from, as JSON can hold it"
     lines = self.needs(key)
-    data = {(s.pairs,s.data_seed):None for s in lines.values() if s.epochs}
-    data = {f'{p} {n}': describe_loaders(self.loaders(p, self.seed+n)) for p,n in data}
+    data = {f'{s.pairs} {s.data_seed}': self._data(s)['of'] for s in lines.values() if s.epochs}
     return dict(
         lines={k:s._asdict() for k,s in lines.items()}, data=data, seed=self.seed, args=describe(self.args),
         recipes=describe(self.recipes))
@@ -227,4 +235,4 @@ def n_steps(self:Plan,
 ) -> int:    # its fine-tuning after prunings too; 0 for an average
     "Optimizer steps from where a checkpoint begins"
     s = self.steps[key]
-    return (s.epochs+s.prune)*len(self.loaders(s.pairs, s.data_seed).train) if s.epochs else 0
+    return (s.epochs+s.prune)*self._data(s)['steps'] if s.epochs else 0
