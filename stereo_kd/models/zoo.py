@@ -259,7 +259,7 @@ def load_model(
     return net.eval()
 
 # %% ../../nbs/39_models.zoo.ipynb #4ffcb185
-LICENCE = 'Licence: Apache-2.0. Trained on embedded data only, made from a seed by stereo_kd.data.synthetic.'
+LICENCE = 'Licence: Apache-2.0. Trained on embedded data only, made from a seed by stereo_kd.data.'
 
 def card_text(
     name:str,  # under which the weights ship
