@@ -696,7 +696,7 @@ def _(folder, path):
     testing.find_rows('data/r.csv', {}, folder)
     testing.one_row('data/r.csv', folder, network='x')
     testing.results_table(dict(Network='network', EPE='epe: data/r.csv'), [['x']], folder)
-    testing.shipped_weights(folder)
+    testing.kept_weights(folder)
     testing.notebook_report(folder)
     testing.tree_problems(folder)
     testing.stereo_kd_prepare(str(folder))

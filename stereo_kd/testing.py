@@ -7,7 +7,7 @@ __all__ = ['markers', 'header', 'ROOMS', 'CAPS', 'real_data', 'line_net', 'patch
            'local_hub', 'split_directives', 'Cell', 'read_cells', 'notebooks', 'module_name', 'write_notebook',
            'import_lines', 'indent_code', 'function_source', 'notebook_tests', 'module_tests', 'write_tests', 'relink',
            'output_markdown', 'cell_markdown', 'write_readme', 'Column', 'parse_column', 'find_rows', 'one_row',
-           'three_digits', 'results_table', 'shipped_weights', 'stray_figures', 'check_readme', 'project_root',
+           'three_digits', 'results_table', 'kept_weights', 'stray_figures', 'check_readme', 'project_root',
            'own_imports', 'Module', 'import_graph', 'upward_imports', 'may_import', 'room_imports', 'longest_chain',
            'public_names', 'used_names', 'packed_lines', 'cell_over_caps', 'names_not_shown', 'over_caps', 'spread',
            'wide_lines', 'notebook_report', 'tree_problems', 'stereo_kd_prepare']
@@ -528,11 +528,12 @@ def _figure(column, rows):
     return three_digits(_float(rows[0], column)) if rows else '–' 
 
 # %% ../nbs/02_testing.ipynb #e867356f
-def shipped_weights(root:Path='.' # project folder
+def kept_weights(root:Path='.' # project folder
 ) -> dict[str,str]: # file name by fingerprint
-    "The checkpoints that ship, by the `weights` of their cards"
+    "The checkpoints that ship and those that experiments begin with, by the `weights` of their cards"
     found = {}
-    for path in sorted((Path(root)/'stereo_kd'/'weights').glob('*.safetensors')):
+    folders = [Path(root)/f for f in ('stereo_kd/weights','data/starts')]
+    for path in [p for f in folders for p in sorted(f.glob('*.safetensors'))]:
         if not path.is_file(): raise ValueError(f"{path} is not a file")
         try:
             with safe_open(path, 'numpy') as f: weights = json.loads(f.metadata()['stereo_kd'])['weights']
@@ -550,19 +551,19 @@ def _wrong_figure(shown, column, rows):
     value,digits = _float(rows[0], column),len(shown.partition('.')[2])
     if f'{value:.{digits}f}'!=shown: return f"{shown} is shown, {column.file} has {value}"
 
-def _wrong_weights(rows, shipped):
+def _wrong_weights(rows, kept):
     "What is wrong with the rows behind one line of a table, or None"
     weights = {r['weights'] for r in rows}
     if len(weights)>1: return f"figures of different weights: {', '.join(sorted(weights))}"
     if any(r['weights']=='' and r.get('engine')!='opencv' for r in rows): return 'a row without weights'
-    lost = ', '.join(weights-{''}-set(shipped))
-    if lost: return f"no file in stereo_kd/weights has the weights {lost}"
+    lost = ', '.join(weights-{''}-set(kept))
+    if lost: return f"no file in stereo_kd/weights or data/starts has the weights {lost}"
 
 # %% ../nbs/02_testing.ipynb #2f309caa
 def _check_line(
     specs:list,    # columns of the table
     cells:list,    # text of one line
-    shipped:dict,  # known fingerprints
+    kept:dict,     # known fingerprints
     root:Path,     # project folder
 ) -> list[str]:    # a sentence for each mistake
     "Trace the figures of one line of a results table"
@@ -574,7 +575,7 @@ def _check_line(
         rows = _rows(s, specs, cells, root)
         if problem := _wrong_figure(_plain(cell), s, rows): wrong.append(f"{s.key}: {problem}")
         behind += rows
-    if not wrong and (problem := _wrong_weights(behind, shipped)): wrong.append(problem)
+    if not wrong and (problem := _wrong_weights(behind, kept)): wrong.append(problem)
     return [f"{_plain(cells[0])}: {w}" for w in wrong]
 
 # %% ../nbs/02_testing.ipynb #a05cce70
@@ -595,11 +596,11 @@ def stray_figures(text:str # Markdown
 def check_readme(root:Path='.' # project folder
 ) -> list[str]: # a sentence for each mistake; empty when every figure is traced
     "Trace every figure of `README.md` to a row of a csv file, and the row to a checkpoint that ships"
-    text,shipped,wrong = _text(Path(root)/'README.md'),shipped_weights(root),[]
+    text,kept,wrong = _text(Path(root)/'README.md'),kept_weights(root),[]
     for comment,table in _marked.findall(text):
         specs = [parse_column(line) for line in comment.split('\n')]
         for line in table.strip().split('\n')[2:]:
-            try: wrong += _check_line(specs, _cells(line), shipped, root)
+            try: wrong += _check_line(specs, _cells(line), kept, root)
             except (ValueError,OSError) as e: wrong.append(f"{line}: {e}")
     wrong += [f"{figure} stands outside of a results table" for figure in stray_figures(text)]
     return [f"README.md: {w}" for w in wrong]
