@@ -444,6 +444,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                        'stereo_kd.data.scenes._houses': ('data.scenes.html#_houses', 'stereo_kd/data/scenes.py'),
                                        'stereo_kd.data.scenes._in_the_room': ('data.scenes.html#_in_the_room', 'stereo_kd/data/scenes.py'),
                                        'stereo_kd.data.scenes._intact': ('data.scenes.html#_intact', 'stereo_kd/data/scenes.py'),
+                                       'stereo_kd.data.scenes._keep': ('data.scenes.html#_keep', 'stereo_kd/data/scenes.py'),
                                        'stereo_kd.data.scenes._kind': ('data.scenes.html#_kind', 'stereo_kd/data/scenes.py'),
                                        'stereo_kd.data.scenes._light_of': ('data.scenes.html#_light_of', 'stereo_kd/data/scenes.py'),
                                        'stereo_kd.data.scenes._mirror_image': ( 'data.scenes.html#_mirror_image',

@@ -390,6 +390,7 @@ def test_views_survive_packing():
 
 def test_kept_pairs_are_the_rendered_ones():
     from stereo_kd.core import OtherRequest
+    from stereo_kd.train.state import describe
     pairs = ScenePairs(3, (32,64), seed=2, occluded=False)
     with tempfile.TemporaryDirectory() as folder:
         kept = keep_scenes(pairs, folder)
@@ -408,6 +409,14 @@ def test_kept_pairs_are_the_rendered_ones():
         times = {f.name:f.stat().st_mtime_ns for f in Path(folder).glob('*.pair')}
         test_eq(len(keep_scenes(ScenePairs(4, (32,64), seed=2), folder)), 4) # one more; the others stay
         assert all((Path(folder)/n).stat().st_mtime_ns==t for n,t in times.items())
+        path = Path(folder)/'0000002.pair'
+        before = path.read_bytes()
+        path.unlink()
+        test_fail(lambda: kept.views(2), exc=FileNotFoundError)
+        later = keep_scenes(ScenePairs(6, (32,64), seed=2), folder, ahead=False)
+        test_eq([len(later),path.exists(),describe(later)], [6,False,describe(kept)|dict(n=6, occluded=True, mask='all')])
+        test_eq([later.views(8).disp.shape,path.read_bytes()], [(32,64),before]) # the third in the second epoch
+        test_eq(sorted(f.name for f in Path(folder).glob('*.pair')), [f'000000{i}.pair' for i in range(4)])
         for other,says in ((dict(seed=3),'seed was 2'),(dict(seed=2, without=['gloss']),'without was')):
             test_fail(lambda: keep_scenes(ScenePairs(3, (32,64), **other), folder), exc=OtherRequest, contains=says)
 
@@ -442,6 +451,7 @@ def test_damaged_files_are_named_and_made_again():
         test_fail(lambda: KeptScenes(folder, max_disp=300), contains='max_disp must be at most 256')
         test_fail(lambda: KeptScenes(folder, n=4), contains='n must be 1 to 3')
         test_eq(len(KeptScenes(folder, n=2)), 2)
+        test_fail(lambda: KeptScenes(folder, make=True), contains='n must be given where pairs are made')
         test_fail(lambda: KeptScenes(Path(folder)/'none'), contains='holds no kept pairs')
         (Path(folder)/'made_from.json').write_text('{"seed": 2, "without": []}')
         test_fail(lambda: KeptScenes(folder), exc=ValueError, contains='made_from.json is damaged: it has no generator, size')

@@ -195,12 +195,13 @@ def test_another_request_is_refused():
     with tempfile.TemporaryDirectory() as d:
         before = fingerprint(stage(d))
         teacher = fresh(3)
+        test_fail(lambda: stage(f'{d}/other', until=2), exc=ValueError, contains='until must be 0 to 1, the epochs of the schedule, got 2')
         for words,kw in {
             'epochs was 1, is now 9': dict(epochs=9), 'seed was 0, is now 7': dict(seed=7), 'lr was 0.002': dict(lr=1e-3),
             'supervision was truth, is now teacher': dict(supervision='teacher', teacher=teacher),
             'start was': dict(net=fresh(1)), 'args was': dict(net=fresh(stem=16)), 'data was': dict(dls=loaders(seed=1)),
             'frozen_norm was False': dict(frozen_norm=True), 'learner was': dict(
-                learner=dict(precision='fp32', wd=0.))}.items():
+                learner=dict(precision='fp32', wd=0.)), 'until was None, is now 1': dict(until=1)}.items():
             test_fail(lambda: stage(d, **kw), exc=OtherRequest, contains=words)
         test_eq(fingerprint(stage(d)), before)
         taught = dict(supervision='both', teacher=teacher)
@@ -286,6 +287,28 @@ def test_a_stage_can_leave_the_statistics():
         changed = {k.split('.')[-1] for k in before if not torch.equal(before[k], after[k])}
         assert 'weight' in changed
         test_eq('running_mean' in changed, not frozen)
+
+def test_a_stage_can_stop_before_the_rate_has_fallen():
+    from unittest import mock
+    from fastai.basics import Learner
+    from stereo_kd.train.state import read_state
+    dls = StereoDataLoaders.from_synthetic(4, 2, (32,64), bs=2, max_disp=48, device='cpu')
+    def begin():
+        set_seed(0)
+        return create_model('dtpnet', max_disp=48, stem=8, width=16)
+    def learner(net): return stereo_learner(dls, net, precision='fp32')
+    with tempfile.TemporaryDirectory() as d:
+        early = train_stage(begin(), dls, 3, f'{d}/early', until=2, learner=dict(precision='fp32'))
+        for k,until in dict(whole=0, stopped=2, one=1).items(): fit(learner(begin()), 3, 2e-3, f'{d}/{k}', until)
+        test_eq([len(early.card['meta']['history']), *(early.card['meta'][k] for k in ('epochs','until','steps'))], [2,3,2,4])
+        two = read_state(f'{d}/stopped')['model']
+        for k,v in early.state_dict().items(): test_eq(v, two[k])
+        assert not torch.equal(two['score.weight'], read_state(f'{d}/whole')['model']['score.weight'])
+        fit(learner(begin()), 3, 2e-3, f'{d}/one', 2) # goes on
+        for k,v in read_state(f'{d}/one')['model'].items(): test_eq(v, two[k])
+        with mock.patch.object(Learner, 'fit', side_effect=AssertionError('trained again')): # stopped before it was saved
+            again = train_stage(begin(), dls, 3, f'{d}/stopped', until=2, learner=dict(precision='fp32'))
+        test_eq(fingerprint(again), fingerprint(early))
 
 def test_all_terms_of_the_cascade_train():
     torch.manual_seed(0)
@@ -376,7 +399,7 @@ def test_a_plan_is_carried_out():
     plan = {
         'a/first': Step('dtpnet', 'two', 0, 1),
         'a/left': Step('a/first', 'two', 1, 2, teacher='a/first'),
-        'a/right': Step('a/first', 'one', 2, 1, frozen_norm=True),
+        'a/right': Step('a/first', 'one', 2, 3, frozen_norm=True, until=1),
         'a/mean': Step('a/left+a/right'),
         'a/half': Step('a/mean', 'two', 3, 1, teacher='a/mean', prune=2)}
     with tempfile.TemporaryDirectory() as d:

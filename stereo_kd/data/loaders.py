@@ -182,13 +182,13 @@ def from_scenes(cls:StereoDataLoaders,
     max_disp:int=192, # of the network
     sky:bool=False,   # whether the sky counts as valid, at 0.1 px
     without=(),       # ingredients that the training pairs lack, see `ScenePairs`
-    folder='',        # where training pairs are kept: made once, photographed anew in each epoch; '': new ones in each
+    folder='',        # keeps training pairs, made when first asked for, photographed anew in each epoch; '': new ones
     device=None,      # fastai's default if None
     **kwargs          # for `from_datasets`
 ):
     "Procedural rooms, streets, tables and floating solids"
     train = ScenePairs(n_train, size, seed+1, max_disp, sky=sky, without=without)
-    if folder: train = keep_scenes(train, folder)
+    if folder: train = keep_scenes(train, folder, ahead=False)
     valid = ScenePairs(n_valid, size, VALID_SEED, max_disp, sky=sky)
     return cls.from_datasets(train, valid, bs, not folder, seed, device, **kwargs)
 

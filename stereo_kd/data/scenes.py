@@ -1882,22 +1882,27 @@ class KeptScenes(ScenePairs):
         occluded:bool=True,# whether occluded pixels count as valid
         sky:bool=False,    # whether the sky does
         n:int=None,        # the first n; all if None
+        make:bool=False,   # of the n, those that are not there when they are asked for; else all must be there
     ):
-        self._folder = Path(folder)
+        self._folder,self._make = Path(folder),make
         made_from,files = self._folder/'made_from.json',sorted(self._folder.glob('*.pair'))
-        if not made_from.exists() or not files:
+        if not made_from.exists() or not (files or make):
             raise ValueError(f"{folder} holds no kept pairs; keep_scenes makes some")
-        if files[-1]!=self.file(len(files)-1):
+        if make and not n: raise ValueError(f"n must be given where pairs are made when they are asked for, got {n}")
+        if not make and files[-1]!=self.file(len(files)-1):
             missing = next(i for i,f in enumerate(files) if f!=self.file(i))
             raise ValueError(f"{self.file(missing)} is missing; keep_scenes makes it again")
         if max_disp>256: raise ValueError(f"max_disp must be at most 256 for kept pairs, got {max_disp}")
         made = _recipe(made_from)
-        if n is not None and not 0<n<=len(files):
+        if n is not None and not make and not 0<n<=len(files):
             raise ValueError(f"n must be 1 to {len(files)}, the pairs that {folder} holds, got {n}")
         self.generator = made['generator'] # fingerprint; where the pairs lie changes nothing
         super().__init__(n or len(files), made['size'], made['seed'], max_disp, occluded, sky, made['without'])
 
 # %% ../../nbs/10_data.scenes.ipynb #7e7d785b
+def _keep(views, path):
+    with atomic_write(path) as tmp: tmp.write_bytes(pack_views(views))
+
 @patch
 def file(self:KeptScenes,
     index, # number of the pair, from 0
@@ -1912,6 +1917,7 @@ def views(self:KeptScenes,
 ) -> Views:
     "A pair before it is photographed, from its file"
     file = self.file(index%self.n)
+    if self._make and not file.exists(): _keep(super(KeptScenes, self).views(index%self.n, True), file)
     found = read_views(file)
     if found.disp.shape!=self.size: raise ValueError(f"{file} is {found.disp.shape}, the others are {self.size}")
     return found
@@ -1930,6 +1936,7 @@ def keep_scenes(
     pairs:ScenePairs, # which ones
     folder,           # made if missing
     progress:bool=False, # show a bar
+    ahead:bool=True,  # make all of them now; else each when it is first asked for
 ) -> KeptScenes:
     "Keep all pairs of a set on disk, on as many threads as torch uses; resumable"
     folder = Path(folder)
@@ -1937,11 +1944,11 @@ def keep_scenes(
     request = dict(size=pairs.size, seed=pairs.seed, without=pairs.without)
     request['generator'] = hashlib.sha256(b''.join(a.tobytes() for a in probe)).hexdigest()[:16]
     claim(folder, request, 'kept pairs')
+    kept = KeptScenes(folder, min(pairs.max_disp, 256), pairs.occluded, pairs.sky, len(pairs), make=True)
+    if not ahead: return kept
     def keep(i):
-        path = folder/f'{i:07d}.pair'
-        if _intact(path): return
-        with atomic_write(path) as tmp: tmp.write_bytes(pack_views(pairs.views(i, occlusion=True)))
+        if not _intact(kept.file(i)): _keep(pairs.views(i, occlusion=True), kept.file(i))
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:
         done = pool.map(keep, range(len(pairs)))
         for _ in progress_bar(done, total=len(pairs), leave=False) if progress else done: pass
-    return KeptScenes(folder, min(pairs.max_disp, 256), pairs.occluded, pairs.sky, len(pairs))
+    return KeptScenes(folder, kept.max_disp, pairs.occluded, pairs.sky, len(pairs))

@@ -135,9 +135,10 @@ class StateCallback(Callback):
     "Rows of numbers, one an epoch; with a folder also its `history.csv`, and the state of the run"
     order = Recorder.order+5 # the epoch's row must be there
     def __init__(self,
-        folder, # of the run; None keeps nothing
+        folder,      # of the run; None keeps nothing
+        until:int=0, # epochs after which training ends, whatever its schedule; 0: at the end of that
     ):
-        self.folder,self.rows,self.epochs_done = folder and Path(folder),[],0
+        self.folder,self.rows,self.epochs_done,self.until = folder and Path(folder),[],0,until
         self.saved = read_state(folder) if folder else None
         if not self.saved: return
         if lacks := {'epoch','rows','model','callbacks','opt'}-set(self.saved):
@@ -189,12 +190,13 @@ def after_epoch(self:StateCallback):
     model = self.model.state_dict()
     if bad := not_finite(model):
         raise Diverged(f"after epoch {self.epoch} {bad} is not finite; {last_good(self.folder)}")
-    if not self.folder: return
-    callbacks = {n:c.state_dict() for n,c in self._stateful().items()}
-    opt = [dict(self.opt.state[p]) for p in _params(self.opt)]
-    write_csv(self.rows, self.folder/'history.csv') # before the state: with it the epoch is done
-    write_state(self.folder, self.epoch+1, dict(
-        epoch=self.epoch+1, rows=self.rows, model=model, callbacks=callbacks, opt=opt))
+    if self.folder:
+        callbacks = {n:c.state_dict() for n,c in self._stateful().items()}
+        opt = [dict(self.opt.state[p]) for p in _params(self.opt)]
+        write_csv(self.rows, self.folder/'history.csv') # before the state: with it the epoch is done
+        write_state(self.folder, self.epoch+1, dict(
+            epoch=self.epoch+1, rows=self.rows, model=model, callbacks=callbacks, opt=opt))
+    if self.epoch+1==self.until: raise CancelFitException
 
 # %% ../../nbs/63_train.learner.ipynb #b5e782e7
 def one_cycle(
@@ -249,13 +251,15 @@ def fit(
     epochs:int,     # in all, also if some are done already
     lr:float=2e-3,  # highest learning rate of the schedule
     folder=None,    # where to keep the state; None keeps nothing
+    until:int=0,    # epochs after which it stops, with the rate that the schedule has there; 0: after all
 ) -> list:          # one dict per epoch, as in history.csv
     "Train by the learner's schedule, going on from `folder` if it holds an earlier state"
-    state = StateCallback(folder)
+    if not 0<=until<=epochs: raise ValueError(f"until must be 0 to {epochs}, the epochs of the schedule, got {until}")
+    state = StateCallback(folder, until)
     for c in learn.cbs:
         if isinstance(c, DivergenceCallback): c.folder = folder
     done = state.epochs_done
-    if done<epochs:
+    if done<(until or epochs):
         if learn.opt is None: learn.create_opt()
         schedule = ParamScheduler(vars(learn).get('schedule', one_cycle)(lr))
         learn.fit(epochs, lr, start_epoch=done, cbs=[schedule, state])

@@ -27,20 +27,23 @@ def _request(net, dls, teacher, callback, **asked):
     "What a stage is made from, as JSON can hold it"
     return dict(
         network=net.spec['name'], args=net.spec['args'], start=fingerprint(net), **describe_loaders(dls),
-        steps=asked['epochs']*len(dls.train), teacher=fingerprint(teacher) if callback else None,
-        recipe=callback.recipe if callback else None, version=version('stereo_kd'), **describe(asked))
+        steps=(asked['until'] or asked['epochs'])*len(dls.train),
+        teacher=fingerprint(teacher) if callback else None, recipe=callback.recipe if callback else None,
+        version=version('stereo_kd'),
+        **describe({k:v for k,v in asked.items() if v or k!='until'}))
 
-def _save(net, file, asked, taught, history):
+def _save(net, file, asked, callback, teacher, history):
     "Write the checkpoint of a stage: the same bytes however long it took; history.csv has the seconds"
     history = [{k:v for k,v in row.items() if k!='seconds'} for row in history]
-    said = {k:asked[k] for k in ('supervision','epochs','steps','bs','lr','seed','frozen_norm')}
+    said = {k:asked[k] for k in ('supervision','epochs','until','steps','bs','lr','seed','frozen_norm') if k in asked}
+    taught = dict(recipe=callback.recipe, teacher=teacher.spec['name']) if callback else {}
     save_model(net.to('cpu'), file, **said, **taught, made_from=asked, history=history)
 
 # %% ../../nbs/65_train.stages.ipynb #2e1eae67
 def train_stage(
     net:nn.Module,     # made by `create_model`; trained in place
     dls,               # `StereoDataLoaders`
-    epochs:int,        # of `len(dls.train)` steps
+    epochs:int,        # of the schedule
     folder,            # of this stage
     lr:float=2e-3,     # highest learning rate
     seed:int=0,        # of data order and random pixels
@@ -48,6 +51,7 @@ def train_stage(
     teacher=None,      # for the latter two
     recipe=dtp_callback, # or `tsnnet_callback`: `recipe(teacher, student, supervision, ...)`
     frozen_norm:bool=False, # keep BatchNorm's statistics
+    until:int=0,       # epochs after which it stops, the rate still high; 0: after all
     learner:dict=None, # for `stereo_learner`: precision, wd, opt_func, schedule, divergence, loss, cbs
     **kwargs           # for the recipe
 ) -> nn.Module:        # trained, in eval mode; read back if the stage was done
@@ -55,14 +59,13 @@ def train_stage(
     file,learner = Path(folder)/'model.safetensors',dict(learner or {})
     callback = None if supervision=='truth' else recipe(teacher, net, supervision, **kwargs)
     asked = _request(net, dls, teacher, callback, epochs=epochs, lr=lr, seed=seed, supervision=supervision,
-                     frozen_norm=frozen_norm, learner=learner)
+                     frozen_norm=frozen_norm, until=until, learner=learner)
     with hold(folder):
         claim(folder, asked, 'a stage')
         if not file.exists():
             cbs = [FrozenNormCallback()]*frozen_norm+([callback] if callback else [])+L(learner.pop('cbs', []))
-            history = fit(stereo_learner(dls, net, seed=seed, cbs=cbs, **learner), epochs, lr, folder)
-            taught = dict(recipe=callback.recipe, teacher=teacher.spec['name']) if callback else {}
-            _save(net, file, asked, taught, history)
+            history = fit(stereo_learner(dls, net, seed=seed, cbs=cbs, **learner), epochs, lr, folder, until)
+            _save(net, file, asked, callback, teacher, history)
         drop_states(folder) # a stop may have left some
         return load_model(file, net.spec['name'])
 
@@ -125,6 +128,7 @@ class Step(NamedTuple):
     teacher:str=''   # a checkpoint that teaches beside the truth; '': truth alone
     prune:int=0      # prunings that halve the parameters first; half the rate and no teacher after each
     frozen_norm:bool=False # keep BatchNorm's statistics
+    until:int=0      # epochs after which it stops, before the rate has fallen; 0: after all
 
 # %% ../../nbs/65_train.stages.ipynb #10093d5e
 class Plan:
@@ -200,7 +204,8 @@ def make(self:Plan,
     net,dls = nets[0],self.loaders(s.pairs, self.seed+s.data_seed)
     if s.prune: net = self._prune(net, key)
     return train_stage(
-        net, dls, s.epochs, self.folder/key, s.lr, self.seed, frozen_norm=s.frozen_norm, **self._taught(key))
+        net, dls, s.epochs, self.folder/key, s.lr, self.seed, frozen_norm=s.frozen_norm, until=s.until,
+        **self._taught(key))
 
 @patch
 def _taught(self:Plan, key):
@@ -235,4 +240,4 @@ def n_steps(self:Plan,
 ) -> int:    # its fine-tuning after prunings too; 0 for an average
     "Optimizer steps from where a checkpoint begins"
     s = self.steps[key]
-    return (s.epochs+s.prune)*self._data(s)['steps'] if s.epochs else 0
+    return ((s.until or s.epochs)+s.prune)*self._data(s)['steps'] if s.epochs else 0
