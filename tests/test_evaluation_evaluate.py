@@ -265,6 +265,17 @@ def test_near_jumps_and_elsewhere_make_up_the_whole():
     test_close(near['epe']*near['n_pixels']+rest['epe']*rest['n_pixels'], whole['epe']*whole['n_pixels'], eps=1.)
     assert 0<near['n_pixels']<whole['n_pixels']
 
+def test_large_disparities_are_those_above():
+    ds = SyntheticPairs(3, (32,64), occluded=False)
+    large = LargeDisparities(ds, above=6)
+    disp,valid = ds.batch(range(3))[2:]
+    near = disp[valid & (disp>6)]
+    assert 0<len(near)<valid.sum()
+    row = evaluate(lambda l,r: torch.full((1,32,64), 6.), large, rounds=0)
+    test_eq([row['set'],row['mask'],row['n_pixels']], ['embedded','noc above 6 px',len(near)])
+    test_close(row['epe'], (near-6).mean().item(), eps=1e-3)
+    test_eq([a.equal(b) for a,b in zip(large[1], ds[1])], [True,True,True,False])
+
 @pytest.mark.data
 def test_real_pairs_where_there_are_some():
     from stereo_kd.testing import real_data

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['FRAME_COLUMNS', 'REAL', 'DEFAULT_REAL', 'Frame', 'Estimator', 'from_function', 'network_name', 'from_network',
            'from_sgbm', 'from_folder', 'as_estimator', 'Evaluation', 'evaluate_frames', 'write_evaluation',
-           'evaluate_masks', 'evaluate', 'NearJumps', 'real_pairs', 'compare', 'submit', 'open_pairs', 'report',
-           'evaluate_files']
+           'evaluate_masks', 'evaluate', 'NearJumps', 'LargeDisparities', 'real_pairs', 'compare', 'submit',
+           'open_pairs', 'report', 'evaluate_files']
 
 # %% ../../nbs/83_evaluation.evaluate.ipynb #266376db
 import os, sys, time, warnings
@@ -369,6 +369,20 @@ class NearJumps:
         left,right,disp,valid = self.dataset[i]
         near = near_jumps(disp[None], valid[None], self.jump, self.reach)[0]
         return left,right,disp,valid&(near==self.near)
+
+# %% ../../nbs/83_evaluation.evaluate.ipynb #0a71e1d7
+class LargeDisparities:
+    "Pairs of which only the pixels with a large disparity count"
+    def __init__(self,
+        dataset,         # items (left, right, disp, valid)
+        above:float=60., # px
+    ):
+        self.dataset,self.above = dataset,above
+        self.mask,self.title = f"{getattr(dataset, 'mask', 'all')} above {above:g} px",_set_name(dataset)
+    def __len__(self): return len(self.dataset)
+    def __getitem__(self, i):
+        left,right,disp,valid = self.dataset[i]
+        return left,right,disp,valid & (disp>self.above)
 
 # %% ../../nbs/83_evaluation.evaluate.ipynb #3fae5fab
 REAL = { # folder and reader by name
