@@ -124,7 +124,7 @@ def test_an_adaptation_that_pays_is_kept():
             30, (64,192), lr=4e-3, learner=dict(precision='fp32'))
         assert isinstance(got, Adapted) and got.better and got.net is not net and fingerprint(net)==before, got
         assert got.after['photometric']<.9*got.before['photometric'], got
-        assert got.after['confirmed']>got.before['confirmed']+.1, got
+        assert got.after['confirmed']>1.3*got.before['confirmed'], got # how much there is to gain depends on what ships
         test_eq(fingerprint(load_model(Path(d)/'adapted/model.safetensors')), fingerprint(got.net))
 
 def test_requests_are_checked_before_anything_is_done():
