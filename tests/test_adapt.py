@@ -113,18 +113,20 @@ def test_a_worse_network_is_refused():
 
 @pytest.mark.slow
 def test_an_adaptation_that_pays_is_kept():
-    net = load_model('dtpnet_lite_pruned')
+    from stereo_kd.testing import project_root
+    kept = project_root()/'data/starts' # what there is to gain must not depend on what ships
+    net = load_model(kept/'dtpnet_lite_pruned_flat.safetensors')
     torch.manual_seed(0)
     with torch.no_grad(): # a network with something to gain
         for p in net.parameters(): p += .3*p.std()*torch.randn_like(p)*(p.dim()>1)
     before = fingerprint(net)
     with tempfile.TemporaryDirectory() as d:
         got = adapt(
-            net, SyntheticPairs(4, (64,256), 3), d, SyntheticPairs(1, (64,256), 4), load_model('dtpnet_lite'),
-            30, (64,192), lr=4e-3, learner=dict(precision='fp32'))
+            net, SyntheticPairs(4, (64,256), 3), d, SyntheticPairs(1, (64,256), 4),
+            load_model(kept/'dtpnet_lite_flat.safetensors'), 30, (64,192), lr=4e-3, learner=dict(precision='fp32'))
         assert isinstance(got, Adapted) and got.better and got.net is not net and fingerprint(net)==before, got
         assert got.after['photometric']<.9*got.before['photometric'], got
-        assert got.after['confirmed']>1.3*got.before['confirmed'], got # how much there is to gain depends on what ships
+        assert got.after['confirmed']>got.before['confirmed']+.1, got
         test_eq(fingerprint(load_model(Path(d)/'adapted/model.safetensors')), fingerprint(got.net))
 
 def test_requests_are_checked_before_anything_is_done():
