@@ -1,6 +1,6 @@
 # Generated from nbs/06_kernels.convex.ipynb; edit the notebook, not this file
 import numpy as np
-from stereo_kd.kernels.jit import LOG2E, _exp2, exact, f4, four, njit
+from stereo_kd.kernels.jit import LOG2E, _exp2, exact, f4, four, njit, take_higher
 import matplotlib.pyplot as plt
 import torch
 import torch.nn.functional as F

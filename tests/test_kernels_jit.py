@@ -75,6 +75,10 @@ def test_rows_and_their_best_bins():
         assert (v<=0).all() and (v[:,1:-1]!=bins.numpy()).all()
     test_eq([rows_around(y, 4)[:2] for y in (0,1,2,5,15)], [(0,0),(0,0),(0,1),(0,1),(3,3)])
     test_close([rows_around(y, 4)[2] for y in (0,2,5)], [.625,.125,.875])
+    row = lambda *v: np.array(v, np.float32)
+    new = np.empty((2,3), np.float32)
+    take_higher(row(1,5,2), 7, row(1,4,3), row(0,1,2), *new)
+    test_eq(new.tolist(), [[1,5,3],[0,7,2]]) # of two that are equal the first stays
     u,best = np.array([[0,2],[3,1]], np.float32),np.empty(2, np.float32)
     from_best(u, 1, best)
     test_eq([u.tolist(),best.tolist()], [[[-3,0],[0,-1]],[1,0]])

@@ -8,27 +8,21 @@ from fastcore.test import *
 from stereo_kd.kernels.modes import *
 
 def test_cuts_and_kept_sums():
-    row = lambda *v: np.array(v, np.float32)
-    fall,new = row(0,1,0,1,1,0),np.empty(6, np.float32)
-    rises(row(1,1,2,2,1,1), row(2,2,1,1,1,1), fall, new)
-    test_eq(new.tolist(), [0,1,0,0,0,0]) # up after a fall, and nothing else
-    test_eq(fall.tolist(), [0,0,1,1,1,0]) # a plateau keeps what was before
-    S,E,P,Q = row(2,2,2,2),row(6,8,8,8),row(1,3,2,1),row(5,5,5,5)
-    end_modes(row(1,1,1,0), S, E, P, Q)
-    test_eq([P.tolist(),Q.tolist()], [[2,3,2,1],[6,5,5,5]]) # of equal sums the first stays
-    test_eq([S.tolist(),E.tolist()], [[0,0,0,2],[0,0,0,8]])
-    u,X = np.array([[0,2,5],[3,1,5]], np.float32),np.empty(3, np.float32)
-    highest_bin(u, 4, X)
-    test_close(X, [3,2,5])
-    highest_bin(np.array([[0,0],[8,1],[0,9]], np.float32), 4, X[:2])
-    test_close(X[:2], [7,9]) # no bin lies on a score in the middle
+    changes = [(1,2,0),(1,2,1),(2,1,0),(2,1,1),(1,1,1),(1,1,0)]
+    turns = [turn(*map(np.float32, c)) for c in changes]
+    test_eq([end for end,_ in turns], [0,1,0,0,0,0]) # up after a fall, and nothing else
+    test_eq([fall for _,fall in turns], [0,0,1,1,1,0]) # a plateau keeps what was before
+    modes = [(1,2,6,1,5),(1,2,8,3,5),(1,2,8,2,5),(0,2,8,1,5)] # end, s, t, p, q
+    test_eq([stronger(*map(np.float32, m)) for m in modes], [(2,6),(3,5),(2,5),(1,5)]) # of equal sums the first stays
+    rows = lambda *v: np.array(v, np.float32)
+    test_close(highest_bin(rows([0,2,5],[3,1,5]), 4), [3,2,5])
+    test_close(highest_bin(rows([0,0],[8,1],[0,9]), 4), [7,9]) # no bin lies on a score in the middle
+    test_eq(highest_bin(rows([0,0],[8,1],[0,9]), 1).tolist(), [8,9])
 
 def test_modes_by_hand():
     def read(p, f=1):
         u = np.log(np.array(p, np.float32))[:,None]
-        X = np.empty(1, np.float32)
-        highest_bin(u, f, X)
-        S,E = column_modes(u, f, np.float32(LOG2E), X)
+        S,E = column_modes(u, f, np.float32(LOG2E), highest_bin(u, f))
         return float(E[0]/S[0])
     test_close(read([1,5,1,4,4,4,1]), (3*4+4*4+5*4+6)/13, eps=1e-5) # 13 against 7
     test_close(read([9,1,2,1,1]), (0*9+1*1)/10, eps=1e-5) # the lowest bin is the lower one's

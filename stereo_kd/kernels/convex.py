@@ -8,7 +8,7 @@ __all__ = ['read_maps', 'spoil', 'best_bin', 'column_totals', 'coarse_forward', 
 
 # %% ../../nbs/06_kernels.convex.ipynb #c94dbca9
 import numpy as np
-from .jit import LOG2E, _exp2, exact, f4, four, njit
+from .jit import LOG2E, _exp2, exact, f4, four, njit, take_higher
 
 # %% ../../nbs/06_kernels.convex.ipynb #29aab4d2
 @exact
@@ -34,30 +34,30 @@ def spoil(a, spoilt):
 
 # %% ../../nbs/06_kernels.convex.ipynb #b2ed0ea8
 @njit
-def _higher(x, i, X, best, c):
-    more = x>X[c]
-    X[c] = x if more else X[c]
-    best[c] = i if more else best[c]
+def _take_higher_bin(a, b, i, top, place, new_top, new_place):
+    "`take_higher` for the bins between two scores, `i` the first after the middle"
+    for c in range(len(top)):
+        up,d = b[c]>a[c],f4(.125)*(b[c]-a[c])
+        x = b[c]-d if up else a[c]+d
+        more = x>top[c]
+        new_top[c] = x if more else top[c]
+        new_place[c] = (i+f4(1) if up else i-f4(2)) if more else place[c]
 
 @njit
 def best_bin(u, f, X, best):
     "The largest bin of each column, or a little more, and its place, with `f` bins to a score"
-    N = len(u)
-    X[:] = u[0]
-    best[:] = 0
+    N,w = u.shape
+    top,place = u[0].copy(),np.zeros(w, f4)
+    old,was = top.copy(),place.copy()
     for k in range(1, N):
-        a,b,i = u[k-1],u[k],f4(f*k)
-        if f==1:
-            for c in range(len(X)): _higher(b[c], i, X, best, c)
-        else:
-            for c in range(len(X)):
-                d = f4(.125)*(b[c]-a[c])
-                _higher(a[c]+d, i-f4(2), X, best, c)
-                _higher(b[c]-d, i+f4(1), X, best, c)
+        top,old,place,was = old,top,was,place
+        if f==1: take_higher(u[k], f4(k), old, was, top, place)
+        else: _take_higher_bin(u[k-1], u[k], f4(4*k), old, was, top, place)
     if f==4:
-        a,i = u[N-1],f4(4*N-1)
-        for c in range(len(X)): _higher(a[c], i, X, best, c)
-    for c in range(len(X)): X[c] += f4(1e-6)*abs(X[c]) # so much that rounding puts no bin above it
+        top,old,place,was = old,top,was,place
+        take_higher(u[N-1], f4(4*N-1), old, was, top, place)
+    for c in range(w): X[c] = top[c]+f4(1e-6)*abs(top[c]) # so much that rounding puts no bin above it
+    best[:] = place
 
 # %% ../../nbs/06_kernels.convex.ipynb #554c4b31
 @njit

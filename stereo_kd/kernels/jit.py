@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['f4', 'i4', 'LOG2E', 'FASTMATH', 'TINY', 'SHIFT', 'STEEP', 'BAND', 'own_folder', 'njit', 'exact', 'fma', 'rows_around',
-           'read_row', 'from_best', 'expand', 'row_of_bins', 'four', 'powers', 'between', 'pixels', 'own_maximum',
-           'totals', 'totals_between', 'steepest', 'steepness', 'forward', 'add_columns', 'give_row', 'backward',
-           'each', 'bands', 'gather', 'finite', 'reach']
+           'read_row', 'take_higher', 'from_best', 'expand', 'row_of_bins', 'four', 'powers', 'between', 'pixels',
+           'own_maximum', 'totals', 'totals_between', 'steepest', 'steepness', 'forward', 'add_columns', 'give_row',
+           'backward', 'each', 'bands', 'gather', 'finite', 'reach']
 
 # %% ../../nbs/03_kernels.jit.ipynb #4656eb1e
 import numba as nb, numpy as np, os, stat, tempfile, torch
@@ -102,21 +102,25 @@ def read_row(scores, y, u):
 
 # %% ../../nbs/03_kernels.jit.ipynb #ccf6a219
 @njit
+def take_higher(a, i, top, place, new_top, new_place):
+    "Of `top` and `a` what is higher, and its place, which is `i` for `a`"
+    for c in range(len(top)):
+        more = a[c]>top[c]
+        new_top[c] = a[c] if more else top[c]
+        new_place[c] = i if more else place[c]
+
+@njit
 def from_best(u, f, best):
     "Count each column from its largest score; `best` is filled with its place in bins, `f` of them per score"
-    top = u[0].copy()
-    best[:] = 0
+    top,place = u[0].copy(),np.zeros(len(best), f4)
+    old,was = top.copy(),place.copy()
     for k in range(1, len(u)):
-        a,i = u[k],f4(k)
-        for c in range(len(top)):
-            more = a[c]>top[c]
-            top[c] = a[c] if more else top[c]
-            best[c] = i if more else best[c]
+        top,old,place,was = old,top,was,place
+        take_higher(u[k], f4(k), old, was, top, place)
     for k in range(len(u)):
         a = u[k]
         for c in range(len(top)): a[c] -= top[c]
-    if f==4:
-        for c in range(len(top)): best[c] = f4(4)*best[c]+f4(1.5)
+    for c in range(len(top)): best[c] = f4(4)*place[c]+f4(1.5) if f==4 else place[c]
 
 # %% ../../nbs/03_kernels.jit.ipynb #e1da624c
 @njit
