@@ -154,7 +154,7 @@ def adapt(
     size=(192,384),  # (H,W) of crops, px
     bs:int=2,        # crops in a step
     lr:float=3e-4,   # highest learning rate
-    mix:float=.5,    # share of embedded pairs, in [0,1)
+    mix:float=.5,    # share of embedded scenes, in [0,1)
     tolerance:float=1., # px by which the two views may differ
     seed:int=0,      # of crops, changes and order
     learner:dict=None, # for `stereo_learner`

@@ -159,7 +159,7 @@ def stereo_finetune(
     size:str='192x384',      # HEIGHTxWIDTH of crops, px
     lr:float=3e-4,           # highest learning rate
     freeze:str='',           # features: they stay as they are
-    mix:float=.5,            # share of embedded pairs, against forgetting
+    mix:float=.5,            # share of embedded scenes, against forgetting
     seed:int=0,              # of crops, changes and order
     device:str=None,         # cpu, cuda ...; default: cpu
     run_dir:str='',          # where the run is kept, to go on there; default: a temporary folder

@@ -87,7 +87,7 @@ def finetune(
     bs:int=2,        # crops in a step
     lr:float=3e-4,   # highest learning rate
     freeze:str='',   # 'features', or '': everything learns
-    mix:float=.5,    # share of embedded pairs, in [0,1)
+    mix:float=.5,    # share of embedded scenes, in [0,1)
     seed:int=0,      # of crops, changes and order
     learner:dict=None, # for `stereo_learner`
 ) -> Tuned:

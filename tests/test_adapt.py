@@ -123,7 +123,7 @@ def test_an_adaptation_that_pays_is_kept():
     with tempfile.TemporaryDirectory() as d:
         got = adapt(
             net, SyntheticPairs(4, (64,256), 3), d, SyntheticPairs(1, (64,256), 4),
-            load_model(kept/'dtpnet_lite_flat.safetensors'), 30, (64,192), lr=4e-3, learner=dict(precision='fp32'))
+            load_model(kept/'dtpnet_lite_flat.safetensors'), 60, (64,192), lr=4e-3, learner=dict(precision='fp32'))
         assert isinstance(got, Adapted) and got.better and got.net is not net and fingerprint(net)==before, got
         assert got.after['photometric']<.9*got.before['photometric'], got
         assert got.after['confirmed']>got.before['confirmed']+.1, got

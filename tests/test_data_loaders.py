@@ -36,7 +36,7 @@ def test_crops_of_few_pairs():
         test_eq((len(dls.train),dls.train.one_batch()[0].shape,len(dls.valid)), (4,(2,3,32,96),2))
         test_eq(dls.valid.one_batch()[0].shape[-2:], (50,130))
         embedded = dls.train.dataset.datasets[1]
-        test_eq((embedded.seed,embedded.max_disp), (1,48))
+        test_eq((embedded.name,embedded.seed,embedded.max_disp), ('scenes',1,48))
         draws = dls.train.dataset.weights
         test_close(draws[1]/draws.sum(), share)
     a,b = (crop_loaders(train, valid, 8, (32,96), seed=s).train.dataset.batch([0,1])[0] for s in (0,0))

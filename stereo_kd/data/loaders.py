@@ -213,7 +213,7 @@ def from_files(cls:StereoDataLoaders,
 
 # %% ../../nbs/19_data.loaders.ipynb #a4c6fd23
 def check_mix(
-    mix:float, # share of embedded pairs
+    mix:float, # share of embedded scenes
 ):
     "Raise `ValueError` for a share that leaves nothing to learn from"
     if not 0<=mix<1: raise ValueError(f"mix must be in [0,1), got {mix}: something has to be learned from the pairs")
@@ -224,13 +224,13 @@ def crop_loaders(
     n:int,             # crops of an epoch
     size=(192,384),    # (H,W) of crops, px
     bs:int=2,          # crops in a batch
-    mix:float=.5,      # share of embedded pairs, in [0,1)
+    mix:float=.5,      # share of embedded scenes, in [0,1)
     seed:int=0,        # of crops, changes and order
-    max_disp:int=192,  # of the network, for the embedded pairs
+    max_disp:int=192,  # of the network, for the embedded scenes
 ) -> StereoDataLoaders:
     "Changed crops of some pairs with a share of embedded ones"
     check_mix(mix)
-    own,embedded = Augmented(train, augment('standard', size), seed),SyntheticPairs(n, size, seed+1, max_disp)
+    own,embedded = Augmented(train, augment('standard', size), seed),ScenePairs(n, size, seed+1, max_disp)
     data = Mixed([own,embedded], [1-mix,mix], n, seed)
     return StereoDataLoaders.from_datasets(data, valid, bs, True, seed, valid_bs=1)
 
