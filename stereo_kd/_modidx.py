@@ -12,6 +12,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                  'stereo_kd.adapt._both_views': ('adapt.html#_both_views', 'stereo_kd/adapt.py'),
                                  'stereo_kd.adapt._check_request': ('adapt.html#_check_request', 'stereo_kd/adapt.py'),
                                  'stereo_kd.adapt._compared': ('adapt.html#_compared', 'stereo_kd/adapt.py'),
+                                 'stereo_kd.adapt._refused': ('adapt.html#_refused', 'stereo_kd/adapt.py'),
                                  'stereo_kd.adapt._ssim': ('adapt.html#_ssim', 'stereo_kd/adapt.py'),
                                  'stereo_kd.adapt.adapt': ('adapt.html#adapt', 'stereo_kd/adapt.py'),
                                  'stereo_kd.adapt.adapt_files': ('adapt.html#adapt_files', 'stereo_kd/adapt.py'),

@@ -142,6 +142,10 @@ def _compared(before, after):
     return (f"confirmed {before['confirmed']:.1%} -> {after['confirmed']:.1%}, "
             f"photometric error {before['photometric']:.4f} -> {after['photometric']:.4f}")
 
+def _refused(before, after, n, file):
+    return (f"the adapted network is no better on {n} pairs held out ({_compared(before, after)}): the network "
+            f"stays as it was; the other one is {file}")
+
 
 # %% ../nbs/76_adapt.ipynb #61042d36
 def adapt(
@@ -154,7 +158,8 @@ def adapt(
     size=(192,384),  # (H,W) of crops, px
     bs:int=2,        # crops in a step
     lr:float=3e-4,   # highest learning rate
-    mix:float=.5,    # share of embedded scenes, in [0,1)
+    mix:float=.5,    # share of other pairs, in [0,1)
+    others=None,     # these, of that size, see `Mixed`; None: embedded scenes
     tolerance:float=1., # px by which the two views may differ
     seed:int=0,      # of crops, changes and order
     learner:dict=None, # for `stereo_learner`
@@ -165,15 +170,13 @@ def adapt(
     pairs,valid = every_fifth(pairs) if valid is None else (pairs,valid)
     epochs = max(1, steps//100)
     said = [PseudoTruth(d, teacher, folder/k, tolerance) for k,d in (('labels',pairs), ('held_out',valid))]
-    dls = crop_loaders(*said, bs*(steps//epochs), size, bs, mix, seed, net.max_disp)
+    dls = crop_loaders(*said, bs*(steps//epochs), size, bs, mix, seed, net.max_disp, others)
     adapted = train_stage(
         deepcopy(net), dls, epochs, folder/'adapted', lr, seed, frozen_norm=True, learner=learner)
     adapted = adapted.to(next(net.parameters()).device)
     before,after = (judge_pairs(n, valid, tolerance) for n in (net,adapted))
     if is_better(before, after): return Adapted(adapted, before, after, True)
-    warnings.warn(
-        f"the adapted network is no better on {len(valid)} pairs held out ({_compared(before, after)}): the network "
-        f"stays as it was; the other one is {folder/'adapted/model.safetensors'}")
+    warnings.warn(_refused(before, after, len(valid), folder/'adapted/model.safetensors'))
     return Adapted(net, before, after, False)
 
 

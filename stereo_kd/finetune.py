@@ -47,11 +47,11 @@ def _compared(before, after, n):
     figures = [f"{name} {before[k]:.2f} -> {after[k]:.2f}{unit}" for k,name,unit in named]
     return f"{', '.join(figures)} on {n} pairs held out"
 
-def _train(net, pairs, valid, folder, steps, size, bs, lr, freeze, mix, seed, learner):
+def _train(net, pairs, valid, folder, steps, size, bs, lr, freeze, mix, others, seed, learner):
     tuned,epochs = deepcopy(net),max(1, steps//100)
     frozen = set(pick(FREEZE, freeze, 'part to freeze')(tuned))
     for n,p in tuned.named_parameters(): p.requires_grad_(n not in frozen)
-    dls = crop_loaders(pairs, valid, bs*math.ceil(steps/epochs), size, bs, mix, seed, net.max_disp)
+    dls = crop_loaders(pairs, valid, bs*math.ceil(steps/epochs), size, bs, mix, seed, net.max_disp, others)
     tuned = train_stage(tuned, dls, epochs, folder, lr, seed, frozen_norm=True, learner=learner)
     return tuned.to(next(net.parameters()).device)
 
@@ -87,7 +87,8 @@ def finetune(
     bs:int=2,        # crops in a step
     lr:float=3e-4,   # highest learning rate
     freeze:str='',   # 'features', or '': everything learns
-    mix:float=.5,    # share of embedded scenes, in [0,1)
+    mix:float=.5,    # share of other pairs, in [0,1)
+    others=None,     # these, of that size, see `Mixed`; None: embedded scenes
     seed:int=0,      # of crops, changes and order
     learner:dict=None, # for `stereo_learner`
 ) -> Tuned:
@@ -96,7 +97,7 @@ def finetune(
     pairs,valid = every_fifth(with_truth(pairs)) if valid is None else (with_truth(pairs),valid)
     before = _before(net, valid)
     where = Path(folder)/f'tuned_{freeze or "whole"}'
-    tuned = _train(net, pairs, valid, where, steps, size, bs, lr, freeze, mix, seed, learner)
+    tuned = _train(net, pairs, valid, where, steps, size, bs, lr, freeze, mix, others, seed, learner)
     after = _errors(tuned, valid)
     if after['epe']<before['epe']: return Tuned(tuned, before, after, True)
     warnings.warn(

@@ -39,6 +39,8 @@ def test_crops_of_few_pairs():
         test_eq((embedded.name,embedded.seed,embedded.max_disp), ('scenes',1,48))
         draws = dls.train.dataset.weights
         test_close(draws[1]/draws.sum(), share)
+    flat = SyntheticPairs(1, (32,96), 5, 48)
+    assert crop_loaders(train, valid, 8, (32,96), others=flat).train.dataset.datasets[1] is flat
     a,b = (crop_loaders(train, valid, 8, (32,96), seed=s).train.dataset.batch([0,1])[0] for s in (0,0))
     test_eq(a, b)
     assert (a!=crop_loaders(train, valid, 8, (32,96), seed=1).train.dataset.batch([0,1])[0]).any()

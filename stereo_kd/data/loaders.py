@@ -213,7 +213,7 @@ def from_files(cls:StereoDataLoaders,
 
 # %% ../../nbs/19_data.loaders.ipynb #a4c6fd23
 def check_mix(
-    mix:float, # share of embedded scenes
+    mix:float, # share of other pairs
 ):
     "Raise `ValueError` for a share that leaves nothing to learn from"
     if not 0<=mix<1: raise ValueError(f"mix must be in [0,1), got {mix}: something has to be learned from the pairs")
@@ -224,14 +224,16 @@ def crop_loaders(
     n:int,             # crops of an epoch
     size=(192,384),    # (H,W) of crops, px
     bs:int=2,          # crops in a batch
-    mix:float=.5,      # share of embedded scenes, in [0,1)
+    mix:float=.5,      # share of other pairs, in [0,1)
     seed:int=0,        # of crops, changes and order
     max_disp:int=192,  # of the network, for the embedded scenes
+    others=None,       # the other pairs, of that size, see `Mixed`; None: embedded scenes
 ) -> StereoDataLoaders:
-    "Changed crops of some pairs with a share of embedded ones"
+    "Changed crops of some pairs with a share of others"
     check_mix(mix)
-    own,embedded = Augmented(train, augment('standard', size), seed),ScenePairs(n, size, seed+1, max_disp)
-    data = Mixed([own,embedded], [1-mix,mix], n, seed)
+    own = Augmented(train, augment('standard', size), seed)
+    if others is None: others = ScenePairs(n, size, seed+1, max_disp)
+    data = Mixed([own,others], [1-mix,mix], n, seed)
     return StereoDataLoaders.from_datasets(data, valid, bs, True, seed, valid_bs=1)
 
 # %% ../../nbs/19_data.loaders.ipynb #26116745
