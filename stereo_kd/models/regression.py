@@ -73,9 +73,12 @@ def expand_bins(
     n = scores.shape[1]
     if n==max_disp: return scores
     if max_disp%n: raise ValueError(f"scores with {n} bins cannot be expanded to max_disp={max_disp}")
-    flat = scores.flatten(2).transpose(1,2)
-    return F.interpolate(
-        flat, size=max_disp, mode='linear', align_corners=False).transpose(1,2).unflatten(2, scores.shape[2:])
+    r = max_disp//n
+    below = torch.cat([scores[:,:1],scores[:,:-1]], 1)
+    above = torch.cat([scores[:,1:],scores[:,-1:]], 1)
+    places = [(k+.5)/r-.5 for k in range(r)] # of the new bins, from the centre of the old one
+    parts = [torch.lerp(scores, above if x>0 else below, abs(x)) for x in places]
+    return torch.stack(parts, 2).flatten(1,2)
 
 # %% ../../nbs/21_models.regression.ipynb #851f37a1
 def upsample_scores(
