@@ -137,14 +137,6 @@ def test_requests_are_checked_before_anything_is_done():
             test_fail(lambda: adapt(net, pairs, d, pairs, **kw), exc=ValueError, contains=said)
         test_eq(list(Path(d).iterdir()), [])
 
-def test_the_pairs_mixed_in_may_be_given():
-    class Asked(Exception): "for a pair"
-    class Others(SyntheticPairs):
-        def batch(self, indices): raise Asked
-    net,pairs,others = load_model('dtpnet_lite_pruned'),SyntheticPairs(2, (64,192), 3),Others(2, (64,160))
-    with tempfile.TemporaryDirectory() as d:
-        test_fail(lambda: adapt(net, pairs, d, pairs, steps=1, size=(64,160), mix=.99, others=others), exc=Asked)
-
 @pytest.mark.slow
 def test_a_folder_of_pairs_is_enough():
     def write_pairs(folder, n, size=(64,200)):

@@ -62,12 +62,14 @@ def test_fine_tuning_pays_or_is_refused():
         assert not Path(d, 'x').exists()
 
 def test_the_pairs_mixed_in_may_be_given():
+    from stereo_kd.adapt import adapt
     class Asked(Exception): "for a pair"
     class Others(SyntheticPairs):
         def batch(self, indices): raise Asked
     net,pairs,others = load_model('dtpnet_lite_pruned'),SyntheticPairs(2, (64,192), 3),Others(2, (64,160))
-    with tempfile.TemporaryDirectory() as d:
-        test_fail(lambda: finetune(net, pairs, d, pairs, steps=1, size=(64,160), mix=.99, others=others), exc=Asked)
+    for fit in (adapt,finetune):
+        with tempfile.TemporaryDirectory() as d:
+            test_fail(lambda: fit(net, pairs, d, pairs, steps=1, size=(64,160), mix=.99, others=others), exc=Asked)
 
 @pytest.mark.slow
 def test_a_folder_with_truth_is_enough():
