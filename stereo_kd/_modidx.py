@@ -447,6 +447,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                        'stereo_kd.data.scenes._intact': ('data.scenes.html#_intact', 'stereo_kd/data/scenes.py'),
                                        'stereo_kd.data.scenes._keep': ('data.scenes.html#_keep', 'stereo_kd/data/scenes.py'),
                                        'stereo_kd.data.scenes._kind': ('data.scenes.html#_kind', 'stereo_kd/data/scenes.py'),
+                                       'stereo_kd.data.scenes._large': ('data.scenes.html#_large', 'stereo_kd/data/scenes.py'),
                                        'stereo_kd.data.scenes._light_of': ('data.scenes.html#_light_of', 'stereo_kd/data/scenes.py'),
                                        'stereo_kd.data.scenes._mirror_image': ( 'data.scenes.html#_mirror_image',
                                                                                 'stereo_kd/data/scenes.py'),

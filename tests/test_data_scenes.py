@@ -309,11 +309,25 @@ def test_ingredients_can_be_left_out():
         for i in dark if name=='night' else range(n):
             r,full = less.render([i]),pairs(i)
             changed += any((r[k]-full[k]).abs().max()>.01 for k in ('left','right'))
-            if name in (*SCENE_DISAGREEMENTS,'shadows','flat','night'): test_eq(r['disp'], full['disp'])
+            if name in (*SCENE_DISAGREEMENTS,'shadows','flat','pattern','night'): test_eq(r['disp'], full['disp'])
             if changed: break
         assert changed, name
     test_fail(lambda: ScenePairs(1, without=['cars']), contains="ingredient 'cars'; known: blur, closeups")
     test_fail(lambda: build_scene(0, 0, list(KINDS)), contains='leaves out every kind of scene')
+
+def test_only_large_surfaces_lose_their_pattern():
+    from stereo_kd.data.scenes import _plain_materials
+    sizes = np.array([(2,.02,.51), (.02,.98,1), (.49,2,.48)])
+    shapes = shape_rows(BOX, np.zeros((3,3)), sizes/2, np.stack([np.eye(3)]*3), material=np.arange(3))
+    drawn = [material(Dice(i), 'brick') for i in range(4)]
+    was,got = (_plain_materials(drawn, shapes, w) for w in ((),['pattern']))
+    test_eq(got[:,CONTRAST]==0, [True,False,False,False])
+    got[0,CONTRAST] = was[0,CONTRAST]
+    test_eq(got, was)
+    some,same = ([build_scene(0, i, w) for i in range(40)] for w in (['pattern'],()))
+    for a,b in zip(some, same): test_eq(a.shapes, b.shapes)
+    assert all((s.materials[:,CONTRAST]==0).any() for s in some if s.kind in ('rooms','streets'))
+    assert all((s.materials[:,CONTRAST]>0).all() for s in same)
 
 def test_shares_of_kinds():
     kinds = []

@@ -1351,6 +1351,7 @@ SCENE_INGREDIENTS = dict(
     closeups='table tops from near',
     floaters='floating solids in front of rooms, streets and tables', leaves='leaves, single and in crowds',
     thin='rods, wires, bars and fences', flat='surfaces nearly without texture',
+    pattern='texture of walls, floors and other large surfaces',
     gloss='highlights and reflections of what is polished', mirrors='mirrors',
     glass='things one sees through', shadows='cast shadows', night='streets at night',
     rectification='a right view too high or too low', exposure='differences in brightness and colour',
@@ -1378,7 +1379,11 @@ def _kind(r, without):
     if not left: raise ValueError(f"without leaves out every kind of scene: {', '.join(KINDS)}")
     return kind if kind in left else left[int(v*len(left))]
 
-def _plain_materials(rows, without):
+def _large(shapes): # whether a side has 1 m2 or more
+    half = np.sort(shapes[:,HALF:HALF+3], 1)
+    return 4*half[:,1]*half[:,2]>=1
+
+def _plain_materials(rows, shapes, without):
     "Materials without an ingredient; nothing else changes"
     m = np.array(rows, float)
     mirror = m[:,REFLECT]>.6
@@ -1386,6 +1391,7 @@ def _plain_materials(rows, without):
     if 'mirrors' in without: m[mirror,REFLECT] = 0
     if 'glass' in without: m[:,TRANSMIT] = 0
     if 'flat' in without: m[:,CONTRAST] = np.maximum(m[:,CONTRAST], .25)
+    if 'pattern' in without: m[shapes[_large(shapes),MATERIAL].astype(int),CONTRAST] = 0
     return m
 
 def build_scene(
@@ -1400,7 +1406,8 @@ def build_scene(
     floating = r.fork()
     if floating.chance(.35) and kind!='clutter' and 'floaters' not in without:
         _float_in_front(b, floating, plan)
-    return Set(kind, b.shapes(), _plain_materials(b.materials, without), plan, r.fork())
+    shapes = b.shapes()
+    return Set(kind, shapes, _plain_materials(b.materials, shapes, without), plan, r.fork())
 
 # %% ../../nbs/10_data.scenes.ipynb #7e78052e
 SKY = .1 # px, what the sky gets
