@@ -54,6 +54,7 @@ def _both_views(net, left, right):
     with evaluating(net): views = left_right_disparities(net, left[None].to(device), right[None].to(device))
     return tuple(v[0].float().cpu().numpy() for v in views)
 
+# %% ../nbs/76_adapt.ipynb #d7352cea
 def judge_pairs(
     net:nn.Module,       # a `StereoNet`
     pairs,               # any data set; truth is not looked at

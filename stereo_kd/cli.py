@@ -132,6 +132,7 @@ def _free_memory():
 
 torch = Late('torch')
 
+# %% ../nbs/00_cli.ipynb #bf2c2986
 @contextmanager
 def limit_memory(
     free:int=None, # bytes that may be asked for inside; None: what the machine has free

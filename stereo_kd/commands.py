@@ -39,6 +39,7 @@ def _camera(calib, given):
     known = middlebury.read_calib(calib)._asdict() if calib else {}
     return {k: known.get(k) if v is None else v for k,v in given.items()}
 
+# %% ../nbs/89_commands.ipynb #8d62f32e
 def _less(): return 'a smaller --scale, --tile 480x640'+', or --device cpu'*torch.cuda.is_available()
 def _right(): return Maybe('right picture, ...; none: left has both views, side by side, or is a folder of pairs')
 def _sure(): return _map('how sure the network is, 0 to 1')
@@ -197,6 +198,7 @@ def stereo_export(
     with one_line('stereo_export', 'a smaller --size', (ValueError,OSError,RuntimeError)):
         export.export_file(name, path, size, tail, images, left, right, int8)
 
+# %% ../nbs/89_commands.ipynb #a6218bb2
 @call_parse
 def stereo_import(
     path:str,       # published checkpoint

@@ -321,6 +321,7 @@ def take(
     _held[path] = [fd, 1]
     return path
 
+# %% ../nbs/00_core.ipynb #ba6c7b4f
 @contextmanager
 def hold(
     folder, # made if missing

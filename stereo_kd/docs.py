@@ -203,6 +203,7 @@ def _folded(cell, title):
     words = dict(code_prompt_show=title, code_prompt_hide=title)
     return cell|dict(metadata=dict(tags=['hide-input'], mystnb=words))
 
+# %% ../nbs/88_docs.ipynb #08c3c567
 def page_cells(
     cell:dict,      # of a notebook's JSON
     module:str='',  # that the notebook exports, such as `stereo_kd.core`
@@ -304,6 +305,7 @@ def _write_static(dest):
     shutil.copytree(maths/fonts, dest/'mathjax'/fonts)
     shutil.copyfile(maths/'tex-chtml.js', dest/'mathjax'/'tex-chtml.js')
 
+# %% ../nbs/88_docs.ipynb #5f25c55b
 def build_site(
     root:Path='.', # project folder
     dest=None,     # folder of the site; None: `_docs` of the project
@@ -359,6 +361,7 @@ class _Page(HTMLParser):
         loads = d.get('src') or (tag=='link' and d.get('rel')!='canonical' and d.get('href'))
         if loads and not loads.startswith('data:'): self.loads.add(loads)
 
+# %% ../nbs/88_docs.ipynb #55a37cad
 def dead_links(
     dest,  # folder of the site
 ) -> list: # a sentence each

@@ -75,6 +75,7 @@ class Damage(NamedTuple):
     at:float   # the place: 0 is the beginning, 1 the end
     value:int  # a byte, a length, the number of an entry of a list; 0 to 2**32-1
 
+# %% ../nbs/88_fuzz.ipynb #d3352bfe
 def _flip(data, i, v, other): return data[:i]+bytes([data[i]^(v%255+1)])+data[i+1:]
 def _cut(data, i, v, other): return data[:i]
 def _drop(data, i, v, other): return data[:i]+data[i+1+v%64:]
@@ -253,6 +254,7 @@ def _write_images(folder):
     Image.fromarray(np.dstack([rgb,rgb[...,0]])).save(folder/'alpha.tiff')
     Image.fromarray(rgb[...,0]>99).save(folder/'bits.png')
 
+# %% ../nbs/88_fuzz.ipynb #e6de24ce
 @target('images', _write_images, 5)
 def _(folder, path):
     read_image(path)
@@ -401,6 +403,7 @@ def _write_kitti(views, truth, extra=()):
             for e in extra: _put(folder/'training'/e/name, _view(size=(32,64))[...,0])
     return write
 
+# %% ../nbs/88_fuzz.ipynb #bde3d115
 @target('kitti2015_tree', _write_kitti(('image_2','image_3'), ('disp_occ_0','disp_noc_0'), ['obj_map']))
 def _(folder, path):
     for mask in ('all','noc','any'): _read_all(kitti2015(folder, mask=mask))
@@ -430,6 +433,7 @@ def _(folder, path):
     StereoDataLoaders.from_middlebury(folder, device='cpu').valid.dataset[0]
     evaluate_frames(lambda left,right: torch.ones(left.shape[-2:]), middlebury(folder))
 
+# %% ../nbs/88_fuzz.ipynb #a6c7c698
 def _write_eth3d(folder):
     for k in range(2):
         _write_scene(folder/f'two_view_training/S{k}', 'im0.png', 'im1.png', k=k)
@@ -461,6 +465,7 @@ def _(folder, path):
 
 def _kept(folder): return keep_scenes(ScenePairs(2, (32,64), 1), folder)
 
+# %% ../nbs/88_fuzz.ipynb #e0f1078c
 @target('kept_scenes', _kept)
 def _(folder, path):
     if path.suffix=='.pair': read_views(path)
@@ -499,6 +504,7 @@ def _write_states(folder):
     state = dict(rows=[dict(epe=1.5)], model=tiny_network().state_dict(), callbacks={}, opt=[])
     for name,k in (('two',1), ('two',2), ('one',3)): write_state(folder/name, k, dict(state, epoch=k))
 
+# %% ../nbs/88_fuzz.ipynb #acfe11b1
 @target('states', _write_states)
 def _(folder, path):
     for name in ('two','one'):
@@ -843,6 +849,7 @@ def _tried(inputs, seed, patience):
             yield [*parts[0][:2], what[0], 0., what[1]]
             parts = _after_one(parts)
 
+# %% ../nbs/88_fuzz.ipynb #72f8b2b7
 def fuzz_targets(
     inputs:dict, # of `TARGETS` -> how many
     seed:int=0,  # of the run
@@ -866,6 +873,7 @@ def _earlier(path, seed):
     rows = csv.DictReader(io.StringIO(read_text(path), newline=''))
     return {r['reader']:r for r in rows if [r.get(k) for k in ('seed','tracebacks','hangs')]==[str(seed),'0','0']}
 
+# %% ../nbs/88_fuzz.ipynb #994e1882
 def fuzz_readers(
     readers=(),      # targets; all if none is named
     inputs:int=1000, # in all
@@ -903,6 +911,7 @@ class _Routine(NamedTuple):
     paths:set    # those that may name a file
     node:object  # its syntax tree
 
+# %% ../nbs/88_fuzz.ipynb #b2f5cfab
 def _owner(node):
     "The class that a method belongs to which `@patch` adds"
     if not any('patch' in ast.unparse(d) for d in node.decorator_list): return ''
@@ -1027,6 +1036,7 @@ def meant(self:_Library,
         found += [r for r in every if r.module==homes.get(f, within.module)] or every
     return [r for r in found if _fits(call, r)]
 
+# %% ../nbs/88_fuzz.ipynb #6747d16b
 @patch
 def look(self:_Library,
     r, # routine
@@ -1070,6 +1080,7 @@ def _reads(library):
                 reads[r[:3]] |= {p for n in own if n in taint for p in taint[n]}
     return reads
 
+# %% ../nbs/88_fuzz.ipynb #7833c1de
 def file_readers(
     folder, # of a package
 ) -> dict:  # (module, class or '', name) -> names of the parameters that name what is read

@@ -239,6 +239,7 @@ def _tree(code):
     try: return ast.parse(re.sub(r'^[%!].*', '', code, flags=re.M))
     except (SyntaxError, ValueError, RecursionError, MemoryError): return None # of deep nesting, of bytes that are 0
 
+# %% ../nbs/02_testing.ipynb #8e4afb51
 def _read_cell(number, c):
     kind,source,outputs = c['cell_type'],''.join(c['source']),c.get('outputs', [])
     if not isinstance(kind, str) or not all(isinstance(o, dict) for o in outputs): raise ValueError('a cell of no kind')
@@ -804,6 +805,7 @@ def _prepare(root, check):
     for key,value in notebook_report(root).items(): print(f"{key:16}{value}")
     for problem in over_caps(root): print(f"above the caps: {problem}")
 
+# %% ../nbs/02_testing.ipynb #b02324f1
 @call_parse
 def stereo_kd_prepare(
     root:str='.',           # project folder

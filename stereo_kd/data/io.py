@@ -344,6 +344,7 @@ def _color_table(cmap):
     if table is None: raise ValueError(f"unknown colour map {cmap!r}; try turbo, jet, magma or viridis")
     return table
 
+# %% ../../nbs/11_data.io.ipynb #b69a0d45
 def color_disparity(
     disp,                # (H,W) in px; nan or inf where unknown
     max_disp:float=None, # px of the last colour, the first one is `min_disp`; None: both as `color_range` says

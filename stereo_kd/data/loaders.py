@@ -381,6 +381,7 @@ def _results_figure(left, disp, valid, pred):
         for ax in col: ax.axis('off')
     fig.tight_layout(pad=.2)
 
+# %% ../../nbs/19_data.loaders.ipynb #2e63d71d
 @patch
 def show_results(self:StereoDL,
     b,             # a batch
@@ -415,6 +416,7 @@ def _view(image):
     if isinstance(image, Tensor): return image
     return normalize(torch.from_numpy(read_image(image)).permute(2,0,1))
 
+# %% ../../nbs/19_data.loaders.ipynb #c454e045
 @patch
 def test_dl(self:StereoDataLoaders,
     items,            # a list of (left, right) or (left, right, disp, valid), or of numbers of validation pairs

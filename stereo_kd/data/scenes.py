@@ -252,6 +252,7 @@ def _colour(r, tone, vivid):
     colour = [grey+v for v in others] if any_ else [grey+.5*tinge,grey+.2*spread*r(-1, 1)*r(),grey-.5*tinge]
     return [min(max(v, .03), .98) for v in colour]
 
+# %% ../../nbs/10_data.scenes.ipynb #d7db3744
 def material(
     r:Dice,         # draws it
     name:str,       # of `MATERIALS`
@@ -355,6 +356,7 @@ def box(self:Stage,
     "A box that stands on height y"
     self.put(BOX, (x,y+h/2,z), (w/2,h/2,d/2), material, **how)
 
+# %% ../../nbs/10_data.scenes.ipynb #a5fca85f
 @patch
 def tube(self:Stage,
     x:float,      # m to the right, of the middle of its bottom
@@ -397,6 +399,7 @@ def sheet(self:Stage,
     "An upright rectangle around a point"
     self.put(kind, (x,y,z), (w/2,h/2,1.), material, **how)
 
+# %% ../../nbs/10_data.scenes.ipynb #35226fb0
 @patch
 def ground(self:Stage,
     x:float,      # m to the right, of its middle
@@ -494,6 +497,7 @@ def foliage(
     axes = np.stack([along,_cross(normal, along),normal], 1)
     b.crowd(LEAVES, centre, half, axes, material, cells=cells, duty=duty)
 
+# %% ../../nbs/10_data.scenes.ipynb #4765dd26
 def fan(
     b:Stage, r:Dice,
     at,           # (3,) where the leaves begin, m
@@ -688,6 +692,7 @@ def _cupboard(b, r, w):
     if h<1.4:
         with b.moved(0, h, -d*.5): scatter(b, r, _ON_TABLES, .1-w/2, w/2-.1, -d*.2, d*.2, r.whole(0,4))
 
+# %% ../../nbs/10_data.scenes.ipynb #ae629c41
 def _sofa(b, r, w):
     m,pillow = b.material(r, 'fabric'),b.material(r, 'fabric')
     d,h = r(.8,1.),r(.38,.46)
@@ -720,6 +725,7 @@ def _chair(b, r):
     elif back<.75: b.box(0, h+.05, w*.45, w*.95, top, .03, m, round=1.5)
     else: b.sheet(0, h+top/2, w*.45, w, top, m, BARS, cells=r.whole(4,8), duty=.3, taper=1., round=.12)
 
+# %% ../../nbs/10_data.scenes.ipynb #b1d665f6
 def _table(b, r):
     w,d,h = r(.8,2.),r(.6,1.),r(.68,.78)
     top,leg = b.material(r, 'wood wood paint glass stone'),b.material(r, 'wood metal')
@@ -839,6 +845,7 @@ def _opening(b, r, h, hole):
     elif cover<.65: # a blind
         b.sheet(x, y+c*.7, -.05, a, c*.6, m, BARS, duty=0., taper=float(r.whole(10,24)), round=.55)
 
+# %% ../../nbs/10_data.scenes.ipynb #2d64b371
 def _wall(b, r, w, h, m, hole):
     "A wall of width w, with an opening (middle, lower edge, width, height) or None"
     if not hole:
@@ -921,6 +928,7 @@ def _room_light(r, w, d, h, lamp, side):
         (sun,(strength,.95*strength,.85*strength)) if sunny else None, ((lamp,[strong*v for v in warm],1.5),),
         room=((-w/2,0,0),(w/2,h,d)))
 
+# %% ../../nbs/10_data.scenes.ipynb #2fc809b7
 def _room(b, r):
     "A furnished room; its plan"
     w,d,h = r(3,7),r(3.5,9),r(2.3,3.3)
@@ -985,6 +993,7 @@ def _person(b, r):
     b.ball(0, h*.93, 0, .09, .12, .1, skin)
     b.ball(0, h*.955, .02, .1, .11, .105, b.material(r, 'bark'))
 
+# %% ../../nbs/10_data.scenes.ipynb #6d696737
 def _tree(b, r, scale=1.):
     h,w,crown = r(2.2,4.5)*scale,r(.08,.2)*scale,r(1.2,2.4)*scale
     bark,leaf = b.material(r, 'bark'),b.material(r, 'leaf')
@@ -1027,6 +1036,7 @@ def _fence(b, r, w):
     n = int(w/2)+1
     for i in range(n+1): b.box(i*w/n-w/2, 0, 0, .07, h+.08, .07, m)
 
+# %% ../../nbs/10_data.scenes.ipynb #154ba2db
 def _sign(b, r):
     m,h = b.material(r, 'metal'),r(1.8,2.6)
     plate = b.material(r, 'print any paint cover', .7)
@@ -1073,6 +1083,7 @@ def _front(b, r, w, floors, storey, look):
                 b.sheet(x, k*storey+.7, -1., w/n*.9, .9, frame, BARS, cells=12, duty=.2, taper=1., round=.08)
     if shop: b.put(BOX, (0,2.75,-.55), (w*.45,.02,.6), b.material(r, 'fabric'), tilt=r.turn(.2))
 
+# %% ../../nbs/10_data.scenes.ipynb #338916db
 def _gable(b, r, d, floors, storey, look):
     "Windows of a side"
     frame,sill,panes = look
@@ -1140,6 +1151,7 @@ def _houses(b, r, walk, garden, panes):
                 with b.moved(x+r(0,1)*w, 0, walk+r(1,6)): _tree(b, r.fork(), r(1,1.6))
         x += w
 
+# %% ../../nbs/10_data.scenes.ipynb #b39d383b
 def _gardens(b, r, walk, garden):
     x = -12.
     while x<50:
@@ -1186,6 +1198,7 @@ def _side(b, r, walk, country, panes, forward):
         with b.moved(r(-2,35), 0 if country else .1, r(.3,max(.5, walk-.3)), r.turn(.3)):
             r.pick((_sign,_bin,_bollard,_person,_bench,_person,_bush,_sign))(b, r.fork())
 
+# %% ../../nbs/10_data.scenes.ipynb #eca14a86
 def _road(b, r, road, country):
     b.ground(0, -.02, 100, 700, 600, b.material(r, 'grass grass earth'))
     surface = b.material(r, 'asphalt asphalt earth' if country else 'asphalt asphalt slabs')
@@ -1218,6 +1231,7 @@ def _distance(b, r, panes):
         m = b.material(r, 'grass', .1)
         for _ in range(r.whole(1,4)): b.ball(r(-300,300), -10, r(220,330), r(100,260), r(25,70), 60, m)
 
+# %% ../../nbs/10_data.scenes.ipynb #a82e3009
 def _street_light(b, r):
     hour,bright = r(),r(.9,3.)
     night,cloudy = hour<.12 and 'night' not in b.without,hour<.4
@@ -1287,6 +1301,7 @@ def look_at(
     X,Y = np.array([c,0.,-s]),np.array([s*F[1],-q,c*F[1]])
     return roll[0]*X+roll[1]*Y,roll[0]*Y-roll[1]*X,F
 
+# %% ../../nbs/10_data.scenes.ipynb #9d1e3318
 def _clutter(b, r):
     "Solids everywhere; its plan"
     far = r(5,40)
@@ -1335,6 +1350,7 @@ def _closeup(b, r):
     eye = np.array(target)+reach*_unit(np.array([side,up,-1.]))
     return Plan(tuple(eye), target, r.turn(.08), (.12,.42), .2, _table_light(r))
 
+# %% ../../nbs/10_data.scenes.ipynb #e6d43d55
 def _table_light(r):
     lamp,strong,warm = (r(-1,1),r(.8,1.8),r(-.6,.8)),r(.5,2.),(1.,r(.85,.97),r(.65,.9))
     sun,around,sunny,strength = _sun(r),r(.15,.6),r.chance(.3),r(.5,2.)
@@ -1394,6 +1410,7 @@ def _plain_materials(rows, shapes, without):
     if 'pattern' in without: m[shapes[_large(shapes),MATERIAL].astype(int),CONTRAST] = 0
     return m
 
+# %% ../../nbs/10_data.scenes.ipynb #ecbf6153
 def build_scene(
     seed:int,  # of the data set
     index:int, # of the pair
@@ -1534,6 +1551,7 @@ def _grids(shapes, light, points):
         sources.append((make_grid(shapes, b, u[lit], v[lit], (128,128)),colour,reach))
     return sources
 
+# %% ../../nbs/10_data.scenes.ipynb #4e767cb4
 def light_up(
     scene:Set,
     points:np.ndarray, # (N,3) some of those that will be seen, m
@@ -1810,6 +1828,7 @@ def _unzipped(data, n):
     if len(found)!=n or not pack.eof: raise ValueError(f"the compressed part has another length than {n} bytes")
     return np.frombuffer(found, np.uint8)
 
+# %% ../../nbs/10_data.scenes.ipynb #22a53516
 def pack_disparity(
     disp:np.ndarray, # float32 (H,W), px, 0 or more
 ) -> bytes:          # compressed
@@ -1939,6 +1958,7 @@ def _intact(path):
         return False
     return True
 
+# %% ../../nbs/10_data.scenes.ipynb #aabc1bfd
 def keep_scenes(
     pairs:ScenePairs, # which ones
     folder,           # made if missing

@@ -125,6 +125,7 @@ def _any_size(net):
     size = {2:net.multiple*rows, 3:net.multiple*columns}
     return size,size
 
+# %% ../../nbs/85_deploy.export.ipynb #0e0c52c3
 @torch.inference_mode(False) # torch cannot trace inside of inference mode, where `predict` and `evaluate` are
 def _graph(net, size, tail, images='normalised'):
     "The ONNX program of a network for one size of images; for any if None"
@@ -314,6 +315,7 @@ def _fit(image, size):
     short = [n-have for n,have in zip(size, image.shape[-2:], strict=True)]
     return nn.functional.pad(image[None], (0,short[1],0,short[0]), mode='replicate')
 
+# %% ../../nbs/85_deploy.export.ipynb #c2a322f0
 class _Calibration:
     "Pairs as ONNX Runtime reads them while it measures ranges"
     def __init__(self, pairs, size, rgb):

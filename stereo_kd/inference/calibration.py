@@ -32,6 +32,7 @@ def _array(path, name, value, *shapes):
         if fits and np.isfinite(a).all() and np.abs(a).max()<1e9: return a.reshape(s)
     raise ValueError(f"{path}: {name} must be numbers of shape {' or '.join(map(str, shapes))}")
 
+# %% ../../nbs/68_inference.calibration.ipynb #c1cb7b5f
 def _checked(path, c):
     "A calibration that cameras can have"
     for name in ('K_left','K_right'):
@@ -50,6 +51,7 @@ OPENCV = dict( # what we call it -> what OpenCV's programs and their users call 
     K_right=('M2','K2','cameraMatrix2','camera_matrix_2','K_right','camera_matrix_right'),
     dist_right=('D2','distCoeffs2','dist_coeffs_2','D_right','distortion_right'), R=('R',), T=('T',))
 
+# %% ../../nbs/68_inference.calibration.ipynb #3aeadfae
 def _opencv_nodes(storage):
     "Matrices and the size in a `cv2.FileStorage`"
     found = {}
@@ -139,6 +141,7 @@ def _from_ros(paths, both):
     size = _size(path, [_entry(path, d, k) for k in ('image_width','image_height')])
     return Calibration(**parts, R=right.T@left, T=-right.T@baseline, **size, lens=_lens(path, *names))
 
+# %% ../../nbs/68_inference.calibration.ipynb #edd47aeb
 def _from_middlebury(path, text):
     d = {k.strip():v.strip() for k,eq,v in (l.partition('=') for l in text.splitlines()) if eq}
     if lacking := [k for k in ('cam0','cam1','baseline','width','height') if k not in d]:
@@ -159,6 +162,7 @@ def _parsed(path, text):
         raise ValueError(f"{path} is no calibration: it holds a {type(d).__name__}, not a table")
     return d
 
+# %% ../../nbs/68_inference.calibration.ipynb #8a6bb996
 def read_calibration(
     *paths,         # one file, or two: OpenCV's intrinsics and extrinsics, or ROS' left and right camera
     unit:float=1.,  # m, OpenCV only: the unit of its T, that in which the squares of the board were measured

@@ -75,6 +75,7 @@ def read_confidence(
         return _from_rows(scores, own_weights(out, net.max_disp), net.max_disp, size, measure)
     return map_rows(lambda s: bin_confidence(s, measure), [scores], max_disp=net.max_disp, size=size)
 
+# %% ../../nbs/72_inference.confidence.ipynb #c1b1729c
 @torch.no_grad()
 def answer_with_confidence(
     net,                # called like a `StereoNet`
@@ -105,6 +106,7 @@ def sparsification(
     left = np.ceil(len(value)*(1-np.arange(STEPS)/STEPS)).astype(int)
     return means[left-1]
 
+# %% ../../nbs/72_inference.confidence.ipynb #372e814d
 def ause(
     error:np.ndarray,      # (N,) px, of valid pixels
     confidence:np.ndarray, # (N,), higher is surer; any scale

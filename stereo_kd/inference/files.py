@@ -86,6 +86,7 @@ def halves(
     if w%2: raise ValueError(f"{name} is {w} px wide: two views side by side have an even width")
     return image[:,:w//2],image[:,w//2:]
 
+# %% ../../nbs/75_inference.files.ipynb #84f28764
 class Video:
     "Frames of a video, uint8 RGB (H,W,3), read when they are asked for"
     def __init__(self,
@@ -187,6 +188,7 @@ def write_result(
     elif suffix!='.png' or look.raw: write_disparity(path, disp)
     else: write_picture(path, disp, look.high, min_disp=look.low, bar=look.bar)
 
+# %% ../../nbs/75_inference.files.ipynb #2ae4c05b
 def write_map(
     path,         # .png (255 for 1), .npy or .pfm
     x:np.ndarray, # (H,W) in [0,1], or bool

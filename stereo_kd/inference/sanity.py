@@ -63,6 +63,7 @@ def _spread(v): return float(np.median(np.abs(v-np.median(v))))
 def _within(m): return max(2., 1.2/m.scale) # px in which matches agree
 def _agree(m, v): return float((np.abs(v-np.median(v))<_within(m)).mean()) if len(v)>=FEW else 0.
 
+# %% ../../nbs/72_inference.sanity.ipynb #f744964c
 def _turned(m):
     "Is the pair turned, both views or one?"
     if len(m.dx)<FEW: return None

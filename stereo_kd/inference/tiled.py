@@ -86,6 +86,7 @@ def _weights(self:Tiled, out, tile, place, size):
     if inner[2]: sure[...,:self.max_disp] = sure.amin((1,2), keepdim=True) # guesses, however sure
     return w*sure
 
+# %% ../../nbs/70_inference.tiled.ipynb #3c822d6a
 @patch
 def forward(self:Tiled,
     left:Tensor,  # (B,3,H,W), ImageNet-normalised

@@ -169,6 +169,7 @@ def _row_shares(u, f, tau, g, h, X, best, S, E, P, Q, adj):
     column_shares(u, f, LOG2E/tau, X, best, S, E, adj)
     if part: column_shares(u, f, LOG2E, X, best, P, Q, adj)
 
+# %% ../../nbs/06_kernels.convex.ipynb #8242aca0
 @njit
 def coarse_backward(
     scores, # as for `coarse_forward`

@@ -32,6 +32,7 @@ def own_folder() -> str: # path; '' where there is none that only this user can 
     except OSError: return ''
     return path if stat.S_ISDIR(s.st_mode) and s.st_uid==os.getuid() and not s.st_mode & 0o077 else ''
 
+# %% ../../nbs/03_kernels.jit.ipynb #bd2c2848
 def njit(
     fn,  # a function of arrays and numbers
     fastmath=FASTMATH, # what the compiler may assume, see numba; False: nothing

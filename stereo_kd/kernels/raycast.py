@@ -246,6 +246,7 @@ def ray(b, u, v):
     if b[12]>0: return b[0],b[1],b[2],b[9]+x,b[10]+y,b[11]+z
     return b[0]+x,b[1]+y,b[2]+z,b[9],b[10],b[11]
 
+# %% ../../nbs/04_kernels.raycast.ipynb #93dd96f5
 @inlined
 def project(b, x, y, z):
     "u, v and depth of a point; u and v of points behind a central bundle mean nothing"
@@ -279,6 +280,7 @@ def _corners(s, b, out):
             pz += m*s[6+3*a]
         for a in range(3): out[i,a] = px*b[3+3*a]+py*b[4+3*a]+pz*b[5+3*a]
 
+# %% ../../nbs/04_kernels.raycast.ipynb #79575a3b
 @exact
 def extent(s, b, out):
     "Bounds in a bundle: u from, to, v from, to, nearest t; `from` is above `to` if no ray can meet it"
@@ -311,6 +313,7 @@ class Grid(NamedTuple):
     item:np.ndarray    # (items,) primitives, the nearest first in each cell
     near:np.ndarray    # (P,) nearest t of each primitive
 
+# %% ../../nbs/04_kernels.raycast.ipynb #523a6bd8
 def strips(
     values,     # coordinates of the rays that will be asked for
     n:int,      # strips
@@ -355,6 +358,7 @@ def _fill(order, box, lo, per, columns, rows):
     start[0] = 0
     return start,item
 
+# %% ../../nbs/04_kernels.raycast.ipynb #d49dfef3
 @exact
 def _extents(shapes, b):
     out,box = np.empty((8,3)),np.empty((len(shapes),5))
@@ -498,6 +502,7 @@ def _texel(tex, start, n, which, level, u, v):
     w,x,y,z = (1-f)*(1-g),f*(1-g),(1-f)*g,f*g
     return _byte(a, b, c, d, w, x, y, z, 0),_byte(a, b, c, d, w, x, y, z, 8),_byte(a, b, c, d, w, x, y, z, 16)
 
+# %% ../../nbs/04_kernels.raycast.ipynb #4408c819
 @inlined
 def sample_texture(
     tex, start, n, # from `mip_map`
@@ -606,6 +611,7 @@ def _height(heights, place, x, z):
     a,b = u-i,v-j
     return (1-b)*((1-a)*heights[j,i]+a*heights[j,i+1])+b*((1-a)*heights[j+1,i]+a*heights[j+1,i+1])
 
+# %% ../../nbs/04_kernels.raycast.ipynb #b667b3fc
 @exact
 def ambient(
     point, normal, # (N,3), see `surfaces`
@@ -716,6 +722,7 @@ def leaving(
         through[i],back[i] = m[TRANSMIT],m[REFLECT]
     return out,through,back
 
+# %% ../../nbs/04_kernels.raycast.ipynb #0bf94141
 @exact
 def mirrored(
     normal, d, # (N,3)

@@ -208,6 +208,7 @@ def _coarse_mode(scores:Tensor, f:int, tau:float) -> Tensor:
     if bad is not None: cells[:,0][bad] = float('nan')
     return cells
 
+# %% ../../nbs/07_kernels.tail.ipynb #ddb08141
 @_operator('coarse_backward')
 def _coarse_backward(scores:Tensor, g:Tensor, f:int, tau:float) -> Tensor:
     from stereo_kd.kernels import convex, jit
@@ -283,6 +284,7 @@ def fused_cells(
     _forward_only(scores)
     return _coarse_mode(scores, f, tau)
 
+# %% ../../nbs/07_kernels.tail.ipynb #b4a171f6
 def fused_convex(
     near:Tensor,    # (B,18,h,w) on the CPU: disparities of the nine neighbours, then their confidences
     weights:Tensor, # (B,144,h,w) before their softmax, channel `16*k+4*i+j` for neighbour k, float32 or less

@@ -17,6 +17,7 @@ def _answering(out, name):
     own = {k:v for k,v in out.extras.items() if k in ('tau','upsample_weights')} # what belongs to its distribution
     return StereoOutput([[], [], [get_map(out, name)], [], own])
 
+# %% ../../nbs/44_losses.cost_volume.ipynb #b1a9a03b
 class OutputsLoss:
     "A weighted sum over outputs of a distance between distributions over disparity"
     def __init__(self,

@@ -40,6 +40,7 @@ def neighbour_truth(
     pad = F.pad(torch.where(valid, disp, torch.nan), (w//2,w//2,h//2,h//2), value=torch.nan)
     return [pad[:,y:y+H,x:x+W] for y in range(h) for x in range(w)]
 
+# %% ../../nbs/40_losses.supervised.ipynb #ae94f810
 def truth_modes(
     disp:Tensor,   # (B,...) truth of the pixels, px
     near:Tensor,   # (B,N,...) truth in their windows, theirs among it; nan: none
@@ -70,6 +71,7 @@ def mode_shares(
     q = (1-u[...,1:-1].abs()).clamp(min=0)+width/2*(e[...,2:]-2*e[...,1:-1]+e[...,:-2])
     return q/q.sum(-1, keepdim=True)
 
+# %% ../../nbs/40_losses.supervised.ipynb #9be132e0
 def modes_cross_entropy(
     scores:Tensor, # (B,D,...)
     disp:Tensor,   # (B,...) truth in bins, 0 <= d <= D-1

@@ -99,6 +99,7 @@ def cost_volume(self:DTPnetLite,
 ) -> Tensor:     # (B,D/4,H/4,W/4) in [-16,16], 0 where x < d
     return cosine_volume(left[-1], right[-1], self.max_disp//4, SHARPNESS)
 
+# %% ../../nbs/31_models.dtpnet_lite.ipynb #82c6db45
 @patch
 def aggregation(self:DTPnetLite,
     volume:Tensor,    # (B,D/4,H/4,W/4)

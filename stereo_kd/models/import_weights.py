@@ -36,6 +36,7 @@ def _residual(names, net):
             names.add(f'{theirs}.conv2', f'{ours}.body.1')
             if len(list(block.shortcut.children())): names.add(f'{theirs}.downsample', f'{ours}.shortcut')
 
+# %% ../../nbs/37_models.import_weights.ipynb #7a39abd3
 def _behind_relu(names, theirs, ours, last='conv'):
     "Convolution, BatchNorm, ReLU, and another such pair or a convolution alone"
     names.add(f'{theirs}.0', f'{ours}.0')
@@ -104,6 +105,7 @@ def _mobile_features(names, net):
             for j in range(4): names.add(f'{theirs}.conv{j//2+1}', f'{ours}.body.{j}', ((0,1),(3,4))[j%2])
             if len(list(block.shortcut.children())): names.add(f'{theirs}.downsample', f'{ours}.shortcut')
 
+# %% ../../nbs/37_models.import_weights.ipynb #a1e59d57
 def _mobilestereonet(net):
     names = Names()
     _mobile_features(names, net)
@@ -138,6 +140,7 @@ def _cut_patch(state, net):
     near = state.pop('patch.weight').split(parts)
     return state|{f'patch_near{i}.weight':w for i,w in enumerate(near)}
 
+# %% ../../nbs/37_models.import_weights.ipynb #75584117
 def _bias_into_mean(state, net):
     "MobileStereoNet: BatchNorm of x+b is that of x with a mean lower by b"
     state = dict(state)

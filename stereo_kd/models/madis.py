@@ -225,6 +225,7 @@ def _read_tensors(path):
             f"{path} is not a safetensors file ({e}); a pickled .pth is not read, save its tensors with "
             "safetensors.torch.save_file") from None
 
+# %% ../../nbs/34_models.madis.ipynb #66ca76a5
 def load_pretrained(
     net:MaDis, # changed in place
     path,      # a .safetensors file

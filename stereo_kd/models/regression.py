@@ -195,6 +195,7 @@ def convex_upsample(
     w = sharpen_weights(weights.to(cells.dtype), near[:,9:], tau).unflatten(1, (9,16)).softmax(1)
     return F.pixel_shuffle((w*near[:,:9,None]).sum(1), 4)[:,0,:size[0],:size[1]]
 
+# %% ../../nbs/21_models.regression.ipynb #f7063558
 def convex_tail(
     scores:Tensor,    # (B,D/4 or D,h,w)
     weights:Tensor,   # (B,144,h,w), see `convex_upsample`

@@ -164,6 +164,7 @@ def _elements(func, args, kwargs):
     if func in _ranged: return max((abs(n) for n in size), default=0)
     return prod(size)*(size[0] if func is torch.eye and len(size)==1 else 1)
 
+# %% ../../nbs/39_models.zoo.ipynb #adcf36be
 class _Budget(TorchFunctionMode):
     "Inside, no more calls and no more elements than a network with these tensors needs"
     def __init__(self,
@@ -311,6 +312,7 @@ def push_to_hub(
         (Path(folder)/'README.md').write_text(_card_head+text)
         return hub_upload(folder, repo_id, private, token, endpoint)
 
+# %% ../../nbs/39_models.zoo.ipynb #cc9de8fe
 def from_hub(
     repo_id:str, # owner/name; owner/name@revision for a branch, tag or commit
     file:str='model.safetensors', # in the repository

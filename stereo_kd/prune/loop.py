@@ -121,6 +121,7 @@ def _cuts_volume(node, held):
         if not type(node).__name__.startswith('Clone'): return False
     return node is held
 
+# %% ../../nbs/51_prune.loop.ipynb #b63a7598
 def _check_operations(outputs, held=None):
     "Refuse operations that the tracer takes for element-wise ones"
     todo,seen = [o.grad_fn for o in outputs],set()

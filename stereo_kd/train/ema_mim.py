@@ -74,6 +74,7 @@ def decay_for(
     "A momentum that averages over the training"
     return min(1-1/max(1, steps), .9999)
 
+# %% ../../nbs/59_train.ema_mim.ipynb #dc0263ff
 @torch.no_grad()
 def ema_update(
     teacher:nn.Module, # a copy of the student, changed in place

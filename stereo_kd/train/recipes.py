@@ -187,6 +187,7 @@ def completion_recipe(
     cbs = [MaskCallback((mask,0.), weight=0., in_valid=True)]
     return dict(_paper_optimizer(), loss=ReconstructionLoss(), cbs=cbs)
 
+# %% ../../nbs/64_train.recipes.ipynb #8957dfd2
 def madis_recipe(
     mask:float=.4,             # share of both views that is hidden; 0: nothing
     ema:str='all',             # the slow copy: 'all', 'encoder' (as released) or '' (none)

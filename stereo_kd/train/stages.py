@@ -207,6 +207,7 @@ def make(self:Plan,
         net, dls, s.epochs, self.folder/key, s.lr, self.seed, frozen_norm=s.frozen_norm, until=s.until,
         **self._taught(key))
 
+# %% ../../nbs/65_train.stages.ipynb #5df28033
 @patch
 def _taught(self:Plan, key):
     s = self.steps[key]

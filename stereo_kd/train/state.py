@@ -103,6 +103,7 @@ def describe(
     known = {k:describe(v) for k,v in vars(x).items() if k!='device' and not k.startswith('_')}
     return dict(kind=type(x).__name__, **known)
 
+# %% ../../nbs/62_train.state.ipynb #adc87cee
 def _names(files): return hashlib.sha256('\n'.join(f.name for f in files).encode()).hexdigest()[:16]
 
 def describe_loaders(
