@@ -136,7 +136,8 @@ def test_splits_choose_by_name():
 def test_wrong_trees_are_shown():
     tree = 'letters/\n  a/ 2 pictures'
     with tempfile.TemporaryDirectory() as d:
-        root = Path(d)/'letters'
+        d = Path(d)/'sets' # its neighbours are looked at, too
+        root = d/'letters'
         (root/'a').mkdir(parents=True)
         (root/'b.txt').touch()
         say = lambda where,n,of=2: check_tree(where, 'Letters', tree, {'a/*.png':(n,of)}, 'a')
