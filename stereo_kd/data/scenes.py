@@ -1367,7 +1367,7 @@ SCENE_INGREDIENTS = dict(
     closeups='table tops from near',
     floaters='floating solids in front of rooms, streets and tables', leaves='leaves, single and in crowds',
     thin='rods, wires, bars and fences', flat='surfaces nearly without texture',
-    pattern='texture of walls, floors and other large surfaces',
+    pattern='texture of walls, floors and other surfaces of 1 m2 or more',
     gloss='highlights and reflections of what is polished', mirrors='mirrors',
     glass='things one sees through', shadows='cast shadows', night='streets at night',
     rectification='a right view too high or too low', exposure='differences in brightness and colour',
